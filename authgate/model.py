@@ -1,0 +1,191 @@
+"""The vocabulary: who asks (subject), what is asked (access request), what is answered (decision).
+
+Words follow OpenID AuthZEN 1.0 where it has one. Every value is immutable; nothing here reads a clock, a file or the
+network.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from ipaddress import IPv4Address, IPv6Address
+
+
+class Outcome(Enum):
+    """What the web server shall do. The values are the only statuses nginx's auth_request understands."""
+
+    ALLOW = 200
+    LOGIN = 401
+    REFUSE = 403
+
+
+class Reason(StrEnum):
+    """Why a decision fell as it did: one closed list for headers, logs, metrics, pages and documents."""
+
+    ALLOWED = "allowed"
+    NO_RULE = "no_rule"
+    DENIED_BY_RULE = "denied_by_rule"
+    NOT_ADMITTED = "not_admitted"
+    LOGIN_REQUIRED = "login_required"
+    SECOND_FACTOR_REQUIRED = "second_factor_required"
+    BAD_CREDENTIAL = "bad_credential"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    SCOPE_EXCEEDED = "scope_exceeded"
+    LIMIT_REACHED = "limit_reached"
+    TOO_MANY_ATTEMPTS = "too_many_attempts"
+    BUSY = "busy"
+    HANDLER_ERROR = "handler_error"
+    MISSING_PATH = "missing_path"
+    AMBIGUOUS_PATH = "ambiguous_path"
+    UNKNOWN_HOST = "unknown_host"
+    CONFLICTING_HEADERS = "conflicting_headers"
+    UNTRUSTED_PEER = "untrusted_peer"
+    STORE_UNAVAILABLE = "store_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who asks. Anonymous is a subject too.
+
+    Args:
+        source: where the name comes from; empty for the local source (htpasswd, group file).
+        name: the name within that source; empty for anonymous.
+        groups: names within that source; None when the source maps no groups at all, so that membership is unknown.
+    """
+
+    source: str
+    name: str
+    groups: frozenset[str] | None = frozenset()
+
+    @property
+    def is_anonymous(self) -> bool:
+        """True when nobody has said who they are."""
+        return not self.name
+
+    @property
+    def id(self) -> str:
+        """The name as rules and ``Remote-User`` write it: ``alice``, ``partner/alice``; empty for anonymous."""
+        return f"{self.source}/{self.name}" if self.source else self.name
+
+
+ANONYMOUS = Subject("", "")
+
+
+class CredentialKind(StrEnum):
+    """What proved who asks, as ``X-Authgate-Credential`` and the atom ``via`` name it."""
+
+    NONE = "none"
+    SESSION = "session"
+    BASIC = "basic"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The outcome of looking at a client's credentials.
+
+    Args:
+        subject: who asks; None when that cannot be known now (`failure` is then busy or store_unavailable), so that
+            every question about identity is unknown rather than answered for anonymous.
+        credential: the kind that was looked at.
+        failure: why the credential did not prove anything; None when it did, or when none was sent.
+    """
+
+    subject: Subject | None
+    credential: CredentialKind
+    failure: Reason | None = None
+
+
+NOBODY = Identity(ANONYMOUS, CredentialKind.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRequest:
+    """One request to a web server, as that server itself will serve it.
+
+    Args:
+        method: the client's method, for example ``GET``.
+        host: lower case, without port and final dot.
+        path: decoded once by the web server; `paths.is_canonical` is checked by `decide`, not by doors.
+        scheme: ``http`` or ``https``.
+        address: the client's; None when it is missing or unreadable.
+        instant: seconds since the epoch, UTC.
+    """
+
+    method: str
+    host: str
+    path: str
+    scheme: str
+    address: IPv4Address | IPv6Address | None
+    instant: float
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a rule may need that is not in the request. A field that is None was not fetched yet."""
+
+    identity: Identity | None = None
+
+
+class Need(Enum):
+    """A fact the deciding rules need; fetch it and call `decide` again."""
+
+    IDENTITY = "identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to one access request. A denial is a value, never an exception.
+
+    Args:
+        rule: name of the rule that decided; empty when none did.
+        identity: who asked, as far as a rule looked; NOBODY when no rule did.
+        cache: ``Cache-Control`` the web server shall send with what is served.
+        captures: what ``{name}`` segments of the deciding rule's path stood for.
+    """
+
+    outcome: Outcome
+    reason: Reason
+    rule: str = ""
+    identity: Identity = NOBODY
+    cache: str = "no-store"
+    captures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def allowed(self) -> bool:
+        """True only for `Outcome.ALLOW`."""
+        return self.outcome is Outcome.ALLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One origin that browsers use.
+
+    Args:
+        scheme: ``http`` or ``https``.
+        host: lower case, without port.
+        port: None when it is the scheme's own.
+        cookie_domain: sites with the same value share one login; empty: this site has its own.
+    """
+
+    scheme: str
+    host: str
+    port: int | None = None
+    cookie_domain: str = ""
+
+    @property
+    def origin(self) -> str:
+        """As browsers write it: ``https://files.example.com`` (RFC 6454 section 6.2)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}" + (f":{self.port}" if self.port else "")
+
+    @property
+    def scope(self) -> str:
+        """What a session is bound to: it is bad at every site with another scope."""
+        return f"domain:{self.cookie_domain}" if self.cookie_domain else f"host:{self.host}"
+
+    @property
+    def session_cookie(self) -> str:
+        """Name of the session cookie here (prefixes: RFC 6265bis section 4.1.3)."""
+        if self.scheme != "https":
+            return "authgate"
+        return "__Secure-authgate" if self.cookie_domain else "__Host-authgate"

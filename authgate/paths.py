@@ -1,0 +1,33 @@
+"""The canonical-path rule. Nothing here decodes or rewrites: what is not canonical is refused, not repaired.
+
+A web server decodes a target once, in its own way; a second opinion about the same bytes is how checks are bypassed
+(``/public/../admin``, ``//admin``, ``/admin%2f..``). So doors deliver the path as their server will use it, and a
+path that two programs could read differently is not looked at any further.
+"""
+
+# C0 controls and DEL, and the form in which a door hands on bytes that are not UTF-8 (PEP 383).
+_REFUSED_CHARACTERS = frozenset([*map(chr, range(0x20)), "\x7f", *map(chr, range(0xD800, 0xE000))])
+
+
+def from_wire(raw: bytes) -> str:
+    """Return a path's bytes as text; bytes that are not UTF-8 become text that `is_canonical` refuses."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def is_canonical(path: str) -> bool:
+    """Tell whether `path` has exactly one reading.
+
+    It starts with ``/``; no segment but the last is empty; no segment is ``.`` or ``..``; no byte is below 0x20 or
+    0x7f; it is UTF-8.
+    """
+    return (
+        path[:1] == "/"
+        and "//" not in path
+        # A dot segment needs "/." somewhere, which few paths have.
+        and ("/." not in path or not _has_dot_segment(path))
+        and _REFUSED_CHARACTERS.isdisjoint(path)
+    )
+
+
+def _has_dot_segment(path: str) -> bool:
+    return any(segment in {".", ".."} for segment in path.split("/"))

@@ -1,0 +1,89 @@
+"""The compiled policy: parsed TOML in, an immutable value out. Compiling is validating.
+
+What `compile_policy` returns can be evaluated without any further check, and what it cannot understand it refuses:
+there is no rule that was half understood.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from authgate.errors import ConfigError, Problem
+from authgate.model import Site
+from authgate.networks import NetworkSet
+from authgate.policy.index import Match, PathIndex
+from authgate.policy.rules import Rule, RuleContext, parse_rule
+from authgate.policy.terms import named_groups
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Rules in order, and the means to find those that match without asking each.
+
+    Args:
+        hosts: every host a request may name; others are refused.
+        rules: all of them, in the order they are asked.
+        anywhere: index of the rules without ``hosts``.
+        by_host: index of the rules that name the host.
+        groups: every group that a rule names in full, as `Group` atoms write it.
+    """
+
+    hosts: frozenset[str]
+    rules: tuple[Rule, ...]
+    anywhere: PathIndex
+    by_host: Mapping[str, PathIndex]
+    groups: frozenset[str]
+
+    def matching(self, host: str, path: str, method: str) -> Iterator[Match]:
+        """Yield the rules that match host, path and method, in the order of the policy, each once."""
+        segments = path.split("/")[1:]
+        runs = self.anywhere.find(segments)
+        of_host = self.by_host.get(host)
+        if of_host is not None:
+            runs += of_host.find(segments)
+        # Each run is in order already; usually there is only one, and it needs no merging.
+        entries = runs[0] if len(runs) == 1 else sorted(entry for run in runs for entry in run)
+        last = None
+        for entry in entries:
+            rule = entry.rule
+            if rule is not last and (rule.methods is None or method in rule.methods):
+                last = rule
+                yield entry.match(segments)
+
+
+def compile_policy(
+    tables: Sequence[tuple[str, object]], sites: Sequence[Site], networks: Mapping[str, NetworkSet]
+) -> Policy:
+    """Compile rule tables, in the order they shall be asked.
+
+    Args:
+        tables: for each rule the place it stands at (``authgate.toml: rules[3]``) and its parsed TOML table.
+        sites: the origins that exist.
+        networks: the named networks that ``ip:`` may use.
+
+    Raises:
+        ConfigError: with every problem of every rule.
+    """
+    context = RuleContext(frozenset(site.host for site in sites), networks)
+    problems: list[Problem] = []
+    rules: list[Rule] = []
+    for place, table in tables:
+        rule = parse_rule(place, table, context, problems)
+        if rule is not None:
+            rules.append(rule)
+    names: dict[str, str] = {}
+    for rule in rules:
+        first = names.setdefault(rule.name, rule.place)
+        if first != rule.place:
+            problems.append(Problem(rule.place, f'the name "{rule.name}" is taken by {first}', "names are unique"))
+    if problems:
+        raise ConfigError(problems)
+    return Policy(
+        hosts=context.hosts,
+        rules=tuple(rules),
+        anywhere=PathIndex((order, rule) for order, rule in enumerate(rules) if rule.hosts is None),
+        by_host={
+            host: PathIndex((order, rule) for order, rule in enumerate(rules) if rule.hosts and host in rule.hosts)
+            for host in {host for rule in rules for host in rule.hosts or ()}
+        },
+        groups=frozenset(group for rule in rules for term in rule.terms for group in named_groups(term)),
+    )
