@@ -1,0 +1,75 @@
+"""Where records are kept: small interfaces that every store fulfils alike (`tests/stores` holds them to it).
+
+A record is a key, opaque bytes and a time to live. What takes access away (`delete`, `delete_owned`) also writes a
+*change*, which every worker sees within 100 ms through `follow`; what only adds or refreshes does not. `purge` writes
+none either: what it removes was refused already, because it had expired.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+# Seconds since the epoch, UTC. An argument everywhere, so that tests move time instead of sleeping.
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One stored record.
+
+    Args:
+        key: unique within its kind; for sessions the SHA-256 of the cookie in hex, never the cookie.
+        value: opaque to the store.
+        owner: whose it is, so that all of one person's can be listed and ended; may be empty.
+        expires: seconds since the epoch; a store may still return an expired record, `purge` removes it.
+    """
+
+    key: str
+    value: bytes
+    owner: str
+    expires: float
+
+
+class Records(Protocol):
+    """Records by kind (``session``) and key. Every method raises `StoreUnavailable` when the store is away."""
+
+    async def put(self, kind: str, record: Record) -> None:
+        """Create the record, or replace one with the same key."""
+
+    async def get(self, kind: str, key: str) -> Record | None:
+        """Return the record, expired or not; None when there is none."""
+
+    async def touch(self, kind: str, record: Record) -> bool:
+        """Replace a record that still exists; never bring back one that was deleted. No change is written."""
+
+    async def delete(self, kind: str, key: str) -> bool:
+        """Remove the record and write a change; False when there was none."""
+
+    async def delete_owned(self, kind: str, owner: str | None) -> int:
+        """Remove all records of `owner`, or of everybody for None; a change for each; how many they were."""
+
+    async def scan(self, kind: str, owner: str | None = None) -> list[Record]:
+        """Return the records of `owner`, or of everybody, soonest to expire first."""
+
+    async def purge(self, now: float, limit: int) -> int:
+        """Remove at most `limit` records that expired before `now`, oldest first; how many were removed."""
+
+
+class Changes(Protocol):
+    """The channel by which one worker learns what another took away."""
+
+    async def follow(self, on_deleted: Callable[[str, str], None], on_lost: Callable[[], None]) -> None:
+        """Call `on_deleted(kind, key)` for each deletion from now on, by whichever process; run until cancelled.
+
+        Calls `on_lost()` when deletions may have been missed: what was read before must be read again. That is once
+        at the beginning, as soon as deletions are seen; when the channel was lost (the store was away, or another file
+        stands in its place); and again at each try while it is away. Never raises for a store that is away; it goes
+        on trying.
+        """
+
+
+class Store(Records, Changes, Protocol):
+    """Everything a worker needs of a store."""
+
+    async def aclose(self) -> None:
+        """Release files and connections."""

@@ -1,0 +1,265 @@
+"""Records in one SQLite file that all workers of a machine share: the default store."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from authgate.errors import ConfigError, Problem, StoreUnavailable
+from authgate.stores import Clock, Record
+from authgate.stores.sqlite_file import DatabaseFile
+
+R = TypeVar("R")
+
+_log = logging.getLogger("authgate")
+
+# Seconds a read or write waits for another process's lock: well within the 250 ms a fact may take.
+_PATIENCE = 0.2
+# Seconds between two looks at the changes: a deletion is in force everywhere within 100 ms.
+_TICK = 0.02
+# Deletions told in one go; more would keep the event loop from answering.
+_BATCH = 1000
+# Seconds a change is kept: a follower that slept longer finds numbers missing and reads everything again.
+_CHANGES_KEPT = 600.0
+# How often one piece of work is done over because the file was replaced under it.
+_ATTEMPTS = 3
+
+_PUT = "INSERT OR REPLACE INTO records (kind, key, value, owner, expires) VALUES (?, ?, ?, ?, ?)"
+_GET = "SELECT key, value, owner, expires FROM records WHERE kind = ? AND key = ?"
+_TOUCH = "UPDATE records SET value = ?, owner = ?, expires = ? WHERE kind = ? AND key = ?"
+_DELETE = "DELETE FROM records WHERE kind = ? AND key = ?"
+_CHANGE = "INSERT INTO changes (kind, key, at) VALUES (?, ?, ?)"
+_DELETE_ALL = "DELETE FROM records WHERE kind = ?"
+_CHANGE_ALL = "INSERT INTO changes (kind, key, at) SELECT kind, key, ? FROM records WHERE kind = ?"
+_SCAN_ALL = "SELECT key, value, owner, expires FROM records WHERE kind = ? ORDER BY expires, key"
+_DELETE_OWNED = "DELETE FROM records WHERE kind = ? AND owner = ?"
+_CHANGE_OWNED = "INSERT INTO changes (kind, key, at) SELECT kind, key, ? FROM records WHERE kind = ? AND owner = ?"
+_SCAN_OWNED = "SELECT key, value, owner, expires FROM records WHERE kind = ? AND owner = ? ORDER BY expires, key"
+_PURGE = """DELETE FROM records WHERE (kind, key) IN
+    (SELECT kind, key FROM records WHERE expires < ? ORDER BY expires LIMIT ?)"""
+_TRIM = "DELETE FROM changes WHERE seq IN (SELECT seq FROM changes WHERE at < ? ORDER BY seq LIMIT ?)"
+_TAIL = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)"
+_NEWS = "SELECT seq, kind, key FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
+
+
+class SqliteStore:
+    """A store in a file; nothing is opened before the first use, so that one may be made before a fork.
+
+    Args:
+        path: absolute.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._file = DatabaseFile(path, _PATIENCE)
+        # One thread: a connection stays where it was made, and writers queue here rather than at SQLite's lock.
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
+        self._found = False
+        self._closed = False
+
+    def prepare(self) -> None:
+        """Make the file if it is missing and look whether it can be used, at start.
+
+        Raises:
+            ConfigError: it cannot, and only the operator can change that.
+            StoreUnavailable: another process keeps it locked.
+        """
+        file = DatabaseFile(self._path, _PATIENCE)
+        try:
+            file.connection(create=True)
+        except BlockingIOError as error:
+            raise self._unavailable(error) from error
+        except (sqlite3.Error, OSError) as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                raise self._unavailable(error) from error
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            hint = "name a file this user may write, in a folder that exists"
+            raise ConfigError([Problem("store", f"{self._path} cannot be opened: {why}", hint)]) from error
+        finally:
+            file.close()
+        self._found = True
+
+    async def put(self, kind: str, record: Record) -> None:
+        """Create the record, or replace one with the same key."""
+        row = (kind, record.key, record.value, record.owner, record.expires)
+        await self._run(lambda connection: connection.execute(_PUT, row).rowcount)
+
+    async def get(self, kind: str, key: str) -> Record | None:
+        """Return the record, expired or not; None when there is none."""
+        found = await self._run(lambda connection: _records(connection, _GET, (kind, key)))
+        return found[0] if found else None
+
+    async def touch(self, kind: str, record: Record) -> bool:
+        """Replace a record that still exists."""
+        row = (record.value, record.owner, record.expires, kind, record.key)
+        return await self._run(lambda connection: connection.execute(_TOUCH, row).rowcount) > 0
+
+    async def delete(self, kind: str, key: str) -> bool:
+        """Remove the record and write a change, both or neither."""
+        at = self._clock()
+
+        def work(connection: sqlite3.Connection) -> int:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                count = connection.execute(_DELETE, (kind, key)).rowcount
+                if count:
+                    connection.execute(_CHANGE, (kind, key, at))
+            return count
+
+        return await self._run(work) > 0
+
+    async def delete_owned(self, kind: str, owner: str | None) -> int:
+        """Remove all records of `owner`, or of everybody for None, and write a change for each."""
+        at = self._clock()
+        whose = (kind,) if owner is None else (kind, owner)
+        change, delete = (_CHANGE_ALL, _DELETE_ALL) if owner is None else (_CHANGE_OWNED, _DELETE_OWNED)
+
+        def work(connection: sqlite3.Connection) -> int:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute(change, (at, *whose))
+                return connection.execute(delete, whose).rowcount
+
+        return await self._run(work)
+
+    async def scan(self, kind: str, owner: str | None = None) -> list[Record]:
+        """Return the records of `owner`, or of everybody, soonest to expire first."""
+        if owner is None:
+            return await self._run(lambda connection: _records(connection, _SCAN_ALL, (kind,)))
+        return await self._run(lambda connection: _records(connection, _SCAN_OWNED, (kind, owner)))
+
+    async def purge(self, now: float, limit: int) -> int:
+        """Remove at most `limit` records that expired before `now`, and as many old changes."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute(_TRIM, (now - _CHANGES_KEPT, limit))
+                return connection.execute(_PURGE, (now, limit)).rowcount
+
+        return await self._run(work)
+
+    async def follow(self, on_deleted: Callable[[str, str], None], on_lost: Callable[[], None]) -> None:
+        """Call `on_deleted` for each deletion from now on, by whichever process; run until cancelled."""
+        # The file is made by the store's own thread, if it has to be made.
+        with suppress(StoreUnavailable):
+            await self._run(lambda connection: connection.in_transaction)
+        channel = _Channel(self._path)
+        try:
+            while True:
+                deleted = channel.read()
+                if deleted is None:
+                    on_lost()
+                    deleted = []
+                for kind, key in deleted:
+                    on_deleted(kind, key)
+                await asyncio.sleep(0 if len(deleted) == _BATCH else _TICK)
+        finally:
+            channel.close()
+
+    async def aclose(self) -> None:
+        """Close the file; the store cannot be used again."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._file.close)
+            self._executor.shutdown(wait=False)
+
+    async def _run(self, work: Callable[[sqlite3.Connection], R]) -> R:
+        if self._closed:
+            raise StoreUnavailable(f"{self._path}: the store is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._attempt, work)
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], R]) -> R:
+        try:
+            for _ in range(_ATTEMPTS):
+                connection = self._file.connection(create=not self._found)
+                self._found = True
+                result = work(connection)
+                # Done in a file that was moved away meanwhile is not done.
+                if not self._file.replaced():
+                    return result
+        # UnicodeEncodeError: half a surrogate pair from a command line is no text that SQLite could hold.
+        except (sqlite3.Error, OSError, ConfigError, UnicodeEncodeError) as error:
+            self._file.give_up()
+            raise self._unavailable(error) from error
+        raise StoreUnavailable(f"{self._path}: the file is replaced again and again")
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._path}: {error}")
+
+
+class _Channel:
+    """The changes of one file as they appear, read on a connection of its own.
+
+    ``PRAGMA data_version`` (about 3 µs) moves with every commit of another connection, and ours never commits.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # It runs on the event loop, which must not wait for anybody's lock.
+        self._file = DatabaseFile(path, patience=0.0)
+        self._connection: sqlite3.Connection | None = None
+        self._away = False
+        self._version = 0
+        self._seen = 0
+
+    def read(self) -> list[tuple[str, str]] | None:
+        """Return the next deletions, at most `_BATCH`; None when some may have been missed before now."""
+        try:
+            connection = self._file.connection()
+            if connection is not self._connection:
+                self._start(connection)
+                return None
+            return self._news(connection)
+        except (sqlite3.Error, OSError, ConfigError) as error:
+            if not self._away:
+                self._away = True
+                _log.warning("deletions cannot be followed: %s: %s", self._path, error)
+            self._connection = None
+            self._file.give_up()
+            return None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._file.close()
+
+    def _start(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA query_only = ON")
+        self._version = _number(connection, "PRAGMA data_version")
+        self._seen = _number(connection, _TAIL)
+        self._connection = connection
+        if self._away:
+            self._away = False
+            _log.warning("deletions are followed again: %s", self._path)
+
+    def _news(self, connection: sqlite3.Connection) -> list[tuple[str, str]] | None:
+        version = _number(connection, "PRAGMA data_version")
+        if version == self._version:
+            return []
+        # The tail first: what is written between the two statements then cannot look like a gap.
+        tail = _number(connection, _TAIL)
+        rows: list[tuple[int, str, str]] = connection.execute(_NEWS, (self._seen, _BATCH)).fetchall()
+        last = rows[-1][0] if rows else self._seen
+        trimmed = last - self._seen != len(rows) or (last < tail and len(rows) < _BATCH)
+        if trimmed or tail < self._seen:
+            self._version, self._seen = version, max(tail, last if rows else 0)
+            return None
+        if len(rows) < _BATCH:
+            self._version = version
+        self._seen = last
+        return [(kind, key) for _, kind, key in rows]
+
+
+def _records(connection: sqlite3.Connection, query: str, arguments: tuple[str, ...]) -> list[Record]:
+    rows: list[tuple[str, bytes, str, float]] = connection.execute(query, arguments).fetchall()
+    return [Record(key, value, owner, expires) for key, value, owner, expires in rows]
+
+
+def _number(connection: sqlite3.Connection, query: str) -> int:
+    number: int = connection.execute(query).fetchone()[0]
+    return number
