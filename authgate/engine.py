@@ -35,12 +35,14 @@ def decide(policy: Policy, request: AccessRequest, facts: Facts) -> Decision | N
                 return Need.IDENTITY
             identity = facts.identity
         asked = Question(request, identity, captures)
-        if any(term.evaluate(asked) is not False for term in rule.deny):
-            return _refuse(Reason.DENIED_BY_RULE, rule, asked)
+        for term in rule.deny:
+            if term.evaluate(asked) is not False:
+                return _refuse(Reason.DENIED_BY_RULE, rule, asked)
         if rule.allow is None:
             continue
-        if any(term.evaluate(asked) is True for term in rule.allow):
-            return Decision(Outcome.ALLOW, Reason.ALLOWED, rule.name, identity, rule.cache, captures)
+        for term in rule.allow:
+            if term.evaluate(asked) is True:
+                return Decision(Outcome.ALLOW, Reason.ALLOWED, rule.name, identity, rule.cache, captures)
         return _refuse(Reason.NOT_ADMITTED, rule, asked)
     return _failed(identity, "") or Decision(Outcome.REFUSE, Reason.NO_RULE, identity=identity)
 

@@ -96,9 +96,7 @@ def parse_rule(place: str, table: object, context: RuleContext, problems: list[P
     for key in sorted(table.keys() - _KEYS):
         close = get_close_matches(key, _KEYS, n=1)
         reading.problem(f'unknown key "{key}"', f'did you mean "{close[0]}"?' if close else f"the keys are {_ALL_KEYS}")
-    name = reading.text(
-        "name", _NAME, "letters, digits, spaces and . _ / -, at most 64 of them, a letter or digit first"
-    )
+    name = reading.text("name", _NAME, "letters, digits, spaces and . _ / -, at most 64, a letter or digit first")
     if "name" not in table:
         reading.problem("a rule has a name", 'write name = "..."; it is shown in decisions and logs')
     cache = reading.text("cache", _CACHE, 'write a Cache-Control value, such as "private, max-age=60"')
