@@ -1,0 +1,164 @@
+"""``/check``: the subrequest of nginx's ``auth_request``, as a raw ASGI application.
+
+Rules of this module:
+1. Facts come only from ``X-Authgate-*`` and the few fields of the client's that are named here. The subrequest's own
+   request line and ``Host`` say nothing about the client's request.
+2. A field sent twice is refused: two programs would read two different requests.
+3. The answer is 200, 401 or 403 with an empty body. nginx makes 500 of every other status, and closes the upstream
+   connection after an answer with a body.
+4. No cookie is ever set here.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from authgate.credentials import Presented
+from authgate.model import ANONYMOUS, AccessRequest, Decision, Outcome, Reason, Subject
+from authgate.networks import parse_address, parse_host
+from authgate.paths import from_wire
+from authgate.pdp import Answer, Pdp, answer
+from authgate.redirects import login_location
+from authgate.stores import Clock
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+Fields = Mapping[bytes, bytes]
+
+# Every field that is looked at; all others are not seen.
+_FIELDS = frozenset({
+    b"x-authgate-path", b"x-authgate-self", b"x-authgate-method", b"x-authgate-host", b"x-authgate-scheme",
+    b"x-authgate-client", b"x-authgate-uri", b"cookie", b"authorization", b"accept", b"sec-fetch-site",
+    b"sec-fetch-mode", b"sec-fetch-dest", b"x-requested-with",
+})  # fmt: skip
+
+_DOUBLED = b""  # no field has this name
+_SAFE_IN_HEADERS = " @+/"  # beside letters, digits and _.-~
+_MAX_GROUPS = 1024
+
+
+def create_check(pdp: Pdp, realm: str, clock: Clock) -> Asgi:
+    """Return the application for the listener ``check``."""
+    challenge = f'Basic realm="{realm}", charset="UTF-8"'.encode()
+
+    async def check(scope: Scope, _: Receive, send: Send) -> None:
+        if scope["path"] != "/check":
+            await _send(send, 404, [])
+            return
+        fields = read_fields(scope["headers"])
+        request = access_request(fields, clock())
+        if isinstance(request, Reason):
+            given = answer(Decision(Outcome.REFUSE, request))
+            await _send(send, given.decision.outcome, answer_headers(given, pdp.policy.groups))
+            return
+        given = await pdp.evaluate(request, _presented(fields))
+        headers = answer_headers(given, pdp.policy.groups)
+        if given.decision.outcome is Outcome.LOGIN:
+            headers += login_headers(fields, pdp, request, challenge)
+        await _send(send, given.decision.outcome, headers)
+
+    return check
+
+
+def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """Return the fields that count, by lower-case name, and `_DOUBLED` when one of them was sent twice."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _FIELDS:
+            fields[_DOUBLED if name in fields else name] = value
+    return fields
+
+
+def access_request(fields: Fields, now: float) -> AccessRequest | Reason:
+    """Return the client's request as the web server named it, or why there is none to decide."""
+    if _DOUBLED in fields:
+        return Reason.CONFLICTING_HEADERS
+    raw_path = fields.get(b"x-authgate-path", b"")
+    if not raw_path:
+        return Reason.MISSING_PATH
+    # A `set` at server level runs again in the subrequest and would make every decision one about the check location.
+    if raw_path == fields.get(b"x-authgate-self"):
+        return Reason.AMBIGUOUS_PATH
+    host = fields.get(b"x-authgate-host", b"")
+    if not host:
+        return Reason.UNKNOWN_HOST
+    method = fields.get(b"x-authgate-method", b"")
+    scheme = fields.get(b"x-authgate-scheme", b"")
+    if scheme not in {b"https", b"http"} or not (method.isupper() and method.isascii() and len(method) <= 32):
+        return Reason.CONFLICTING_HEADERS
+    return AccessRequest(
+        method=method.decode("ascii"),
+        host=parse_host(host.decode("latin-1")),
+        path=from_wire(raw_path),
+        scheme=scheme.decode("ascii"),
+        address=parse_address(fields.get(b"x-authgate-client", b"").decode("latin-1")),
+        instant=now,
+    )
+
+
+def _presented(fields: Fields) -> Presented:
+    return Presented(fields.get(b"cookie", b"").decode("latin-1"), fields.get(b"authorization", b"").decode("latin-1"))
+
+
+def answer_headers(given: Answer, named_groups: frozenset[str]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of every answer: the decision, and on allow the identity for the application behind."""
+    decision = given.decision
+    headers = [
+        (b"x-authgate-decision", given.id.encode()),
+        (b"x-authgate-rule", decision.rule.encode()),
+        (b"x-authgate-reason", decision.reason.encode()),
+        (b"x-authgate-credential", decision.identity.credential.encode()),
+        (b"x-authgate-cache", decision.cache.encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    if decision.allowed:
+        headers += identity_headers(decision.identity.subject or ANONYMOUS, named_groups)
+    return headers
+
+
+@lru_cache(maxsize=4096)
+def identity_headers(subject: Subject, named_groups: frozenset[str]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return ``Remote-*``: all four always, empty when unknown, so that none that a client sent can stand in.
+
+    Args:
+        named_groups: the groups that rules name; others are nobody's business behind the web server.
+    """
+    prefix = f"{subject.source}/" if subject.source else ""
+    groups = sorted(named_groups.intersection(prefix + group for group in subject.groups or ()))
+    written = ",".join(quote(group, _SAFE_IN_HEADERS) for group in groups)
+    overflow = len(written) > _MAX_GROUPS
+    headers = [
+        (b"remote-user", quote(subject.id, _SAFE_IN_HEADERS).encode()),
+        (b"remote-groups", b"" if overflow else written.encode()),
+        (b"remote-name", b""),
+        (b"remote-email", b""),
+    ]
+    return (*headers, (b"x-authgate-groups", b"overflow")) if overflow else tuple(headers)
+
+
+def login_headers(fields: Fields, pdp: Pdp, request: AccessRequest, challenge: bytes) -> list[tuple[bytes, bytes]]:
+    """Return what leads to a login: an address for navigations, a challenge for programs."""
+    scripted = b"x-requested-with" in fields or any(name.startswith(b"sec-fetch-") for name in fields)
+    # A browser would answer a Basic challenge to a script with its own password window.
+    headers = [(b"www-authenticate", b"Authgate" if scripted else challenge)]
+    if request.method in {"GET", "HEAD"} and _is_navigation(fields):
+        target = fields.get(b"x-authgate-uri", b"").decode("latin-1")
+        headers.append((b"location", login_location(pdp.sites[request.host], target).encode("ascii")))
+    return headers
+
+
+def _is_navigation(fields: Fields) -> bool:
+    """Tell whether a person would see the answer as a page (Fetch Metadata, else Accept)."""
+    mode = fields.get(b"sec-fetch-mode")
+    if mode is not None:
+        return mode == b"navigate" and fields.get(b"sec-fetch-dest", b"document") == b"document"
+    return b"x-requested-with" not in fields and b"text/html" in fields.get(b"accept", b"").lower()
+
+
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    headers.append((b"content-length", b"0"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
