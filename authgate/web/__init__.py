@@ -1,0 +1,106 @@
+"""The `web` listener: login, logout, whoami and the refusal page. All below ``/authgate/``, no JavaScript.
+
+Nothing here decides about access. GET never changes state; each POST is checked in `forms`.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from authgate.config import Settings
+from authgate.credentials import Credentials
+from authgate.credentials.passwords import Passwords
+from authgate.credentials.session import Sessions
+from authgate.errors import Busy, StoreUnavailable
+from authgate.model import Reason
+from authgate.stores import Clock
+from authgate.web.forms import FormRefused
+from authgate.web.login import Login
+from authgate.web.refused import Refused
+from authgate.web.rendering import STYLE, Hardened, json_answer, page, text_answer
+from authgate.web.visit import Visit, visit_of
+from authgate.web.whoami import Whoami
+from authgate.web.wording import REFUSALS, TEMPORARY
+
+Show = Callable[[Visit], Awaitable[Response]]
+
+_log = logging.getLogger("authgate")
+
+
+def create_web(
+    settings: Settings, credentials: Credentials, sessions: Sessions, passwords: Passwords, clock: Clock
+) -> ASGIApp:
+    """Build the application of the `web` listener."""
+    login = Login(settings, credentials, sessions, passwords)
+    pages: list[tuple[str, list[str] | None, Show]] = [
+        ("login", ["GET", "POST"], login.answer),
+        ("logout", ["POST"], login.leave),
+        ("whoami", ["GET"], Whoami(settings, credentials, sessions).show),
+        # error_page hands the refused request on with its own method, whichever that was.
+        ("refused", None, Refused(settings, credentials, clock).show),
+        ("style.css", ["GET"], _style),
+    ]
+    application = Starlette(
+        routes=[Route(f"/authgate/{name}", _Page(settings, show), methods=methods) for name, methods, show in pages],
+        exception_handlers={HTTPException: _plain, ClientDisconnect: _gone, Exception: _broken},
+    )
+    application.router.redirect_slashes = False
+    return Hardened(application)
+
+
+class _Page:
+    """One address as an ASGI application: finds the site, and turns what goes wrong into a page."""
+
+    def __init__(self, settings: Settings, show: Show) -> None:
+        self._settings = settings
+        self._show = show
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        visit = visit_of(Request(scope, receive), self._settings)
+        try:
+            response = await self._show(visit)
+        except FormRefused as error:
+            response = self._problem(visit, error.status, error.title, str(error))
+        except Busy:
+            response = self._trouble(visit, Reason.BUSY)
+        except StoreUnavailable:
+            response = self._trouble(visit, Reason.STORE_UNAVAILABLE)
+        await response(scope, receive, send)
+
+    def _trouble(self, visit: Visit, reason: Reason) -> Response:
+        response = self._problem(visit, 503, "Not possible just now", REFUSALS[reason])
+        response.headers["retry-after"] = str(TEMPORARY[reason])
+        return response
+
+    def _problem(self, visit: Visit, status: int, title: str, words: str) -> Response:
+        if visit.wants == "html":
+            return page("problem.html", visit, realm=self._settings.realm, status=status, heading=title, words=words)
+        if visit.wants == "json":
+            return json_answer({"error": title, "message": words}, status=status)
+        return text_answer(f"{status} {words}", status=status)
+
+
+async def _style(_visit: Visit) -> Response:
+    return Response(STYLE, media_type="text/css")
+
+
+async def _plain(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return text_answer(f"{error.status_code} {error.detail}", status=error.status_code, headers=error.headers)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    return text_answer("400 the request ended early", status=400)
+
+
+async def _broken(request: Request, _error: Exception) -> Response:
+    # Starlette raises the error again once this is sent, and the server logs the traceback.
+    _log.error("%s %s failed", request.method, request.url.path)
+    return text_answer("500 something went wrong here; the log of authgate says what", status=500)

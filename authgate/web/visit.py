@@ -1,0 +1,106 @@
+"""One request to the pages: which site it is for and what it carries.
+
+Host and scheme come only from ``X-Authgate-*``, which the web server sets: ``Host`` is what a client wrote.
+"""
+
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from authgate import cookies
+from authgate.config import Settings
+from authgate.credentials import Presented
+from authgate.errors import Busy, StoreUnavailable
+from authgate.model import Identity, Reason, Site, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request whose site is known."""
+
+    request: Request
+    site: Site
+
+    @property
+    def presented(self) -> Presented:
+        """The credentials as the client sent them."""
+        headers = self.request.headers
+        # Several Cookie fields are one list (RFC 9113 section 8.2.3). Several Authorization fields are not one
+        # credential: joined they are none that verifies.
+        return Presented("; ".join(headers.getlist("cookie")), ", ".join(headers.getlist("authorization")))
+
+    def cookie_values(self, name: str) -> list[str]:
+        """Return every value the client sent under `name`."""
+        return cookies.values(self.presented.cookie, name)
+
+    @property
+    def wants(self) -> str:
+        """What the client prefers to read: ``html``, ``json`` or, when it named neither, ``text``."""
+        return preferred(",".join(self.request.headers.getlist("accept")))
+
+
+def visit_of(request: Request, settings: Settings) -> Visit:
+    """Find the site of a request.
+
+    Raises:
+        HTTPException: 400 when the web server did not say host and scheme once each, 421 for a site nobody configured.
+    """
+    host, scheme = (_only(request, name) for name in ("x-authgate-host", "x-authgate-scheme"))
+    site = settings.site(_host_name(host))
+    # RFC 9110 section 7.4: an origin is its scheme too. A Secure cookie would not survive on http, and a password
+    # typed there has already been read by others.
+    if site is None or site.scheme != scheme.lower():
+        raise HTTPException(421, "this site is not configured here")
+    return Visit(request, site)
+
+
+def known_subject(identity: Identity) -> Subject:
+    """Return who asks, anonymous included.
+
+    Raises:
+        Busy: when that cannot be known now.
+        StoreUnavailable: likewise.
+    """
+    if identity.subject is not None:
+        return identity.subject
+    if identity.failure is Reason.BUSY:
+        raise Busy
+    raise StoreUnavailable
+
+
+def _only(request: Request, name: str) -> str:
+    values = request.headers.getlist(name)
+    if len(values) != 1 or not values[0]:
+        raise HTTPException(400, f"the web server has to send {name} exactly once")
+    return values[0]
+
+
+def _host_name(host: str) -> str:
+    """Return the host in the form of `Site.host`: lower case, without port, final dot and brackets."""
+    name, bracket, _ = host.lower().partition("]")
+    if bracket:
+        return name.removeprefix("[")
+    return name.partition(":")[0].removesuffix(".")
+
+
+def preferred(accept: str) -> str:
+    """Tell from an ``Accept`` field (RFC 9110 section 12.5.1) whether ``html``, ``json`` or neither was asked for."""
+    weights = {"text/html": 0.0, "application/json": 0.0}
+    for entry in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in entry.split(";"))
+        if kind in weights:
+            weights[kind] = max(weights[kind], _weight(parameters))
+    html, json = weights.values()
+    if not html and not json:
+        return "text"
+    return "html" if html >= json else "json"
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            digits = parameter[2:]
+            # "1", "0.5": at most three decimals; anything else was not meant to be believed.
+            return float(digits) if digits.replace(".", "", 1).isdecimal() and digits.isascii() else 0.0
+    return 1.0
