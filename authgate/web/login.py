@@ -72,14 +72,17 @@ class Login:
         subject = await self.passwords.verify(name, password)
         if subject is None:
             return None
-        # The old one first (session fixation): were it left, whoever planted it would stay logged in with it.
-        for value in visit.cookie_values(visit.site.session_cookie)[:MAX_ENDED]:
-            await self.sessions.end(value)
         try:
-            return await self.sessions.begin(subject, visit.site)
+            # At once: an htpasswd line that changes while something else is waited for would be taken for the one
+            # that was verified.
+            begun = await self.sessions.begin(subject, visit.site)
         except CredentialError:
             # Removed while the password was being hashed.
             return None
+        # Session fixation: were the old one left, whoever planted it would stay logged in with it.
+        for value in visit.cookie_values(visit.site.session_cookie)[:MAX_ENDED]:
+            await self.sessions.end(value)
+        return begun
 
     async def leave(self, visit: Visit) -> Response:
         """Log out: the record goes first; when the store is away the cookie stays, because the session does."""
