@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from authgate.errors import ConfigError, Problem
 from authgate.model import Site
 from authgate.networks import NetworkSet
-from authgate.policy.index import Match, PathIndex
+from authgate.policy.index import PathIndex
 from authgate.policy.rules import Rule, RuleContext, parse_rule
 from authgate.policy.terms import named_groups
 
@@ -33,7 +33,7 @@ class Policy:
     by_host: Mapping[str, PathIndex]
     groups: frozenset[str]
 
-    def matching(self, host: str, path: str, method: str) -> Iterator[Match]:
+    def matching(self, host: str, path: str, method: str) -> Iterator[tuple[Rule, Mapping[str, str]]]:
         """Yield the rules that match host, path and method, in the order of the policy, each once."""
         segments = path.split("/")[1:]
         runs = self.anywhere.find(segments)
@@ -47,7 +47,7 @@ class Policy:
             rule = entry.rule
             if rule is not last and (rule.methods is None or method in rule.methods):
                 last = rule
-                yield entry.match(segments)
+                yield rule, entry.captured(segments)
 
 
 def compile_policy(

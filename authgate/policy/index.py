@@ -8,19 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from authgate.patterns import Capture, Glob, Literal, PathPattern
 from authgate.policy.rules import Rule
 
 _NO_CAPTURES: Mapping[str, str] = {}
-
-
-class Match(NamedTuple):
-    """A rule that matches, and what its path's captures stand for."""
-
-    rule: Rule
-    captures: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +31,9 @@ class Entry:
     def __lt__(self, other: Entry) -> bool:
         return self.order < other.order
 
-    def match(self, segments: list[str]) -> Match:
-        """Return the rule with this path's captures."""
-        if not self.captures:
-            return Match(self.rule, _NO_CAPTURES)
-        return Match(self.rule, {name: segments[position] for name, position in self.captures})
+    def captured(self, segments: list[str]) -> Mapping[str, str]:
+        """Return what this path's captures stand for."""
+        return {name: segments[position] for name, position in self.captures} if self.captures else _NO_CAPTURES
 
 
 @dataclass(slots=True)

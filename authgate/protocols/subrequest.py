@@ -89,14 +89,9 @@ def access_request(fields: Fields, now: float) -> AccessRequest | Reason:
     scheme = fields.get(b"x-authgate-scheme", b"")
     if scheme not in {b"https", b"http"} or not (method.isupper() and method.isascii() and len(method) <= 32):
         return Reason.CONFLICTING_HEADERS
-    return AccessRequest(
-        method=method.decode("ascii"),
-        host=parse_host(host.decode("latin-1")),
-        path=from_wire(raw_path),
-        scheme=scheme.decode("ascii"),
-        address=parse_address(fields.get(b"x-authgate-client", b"").decode("latin-1")),
-        instant=now,
-    )
+    address = parse_address(fields.get(b"x-authgate-client", b"").decode("latin-1"))
+    named = method.decode("ascii"), parse_host(host.decode("latin-1")), from_wire(raw_path), scheme.decode("ascii")
+    return AccessRequest(*named, address, now)
 
 
 def _presented(fields: Fields) -> Presented:
