@@ -1,0 +1,61 @@
+"""The workers of one configuration: how many are missing, and when to start them. Pure: time is an argument."""
+
+from dataclasses import dataclass, field
+
+from authgate.config import Settings
+
+# A worker that lives shorter than this is one that cannot start; the wait before the next one doubles.
+SHORT_LIFE = 1.0
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 30.0
+
+
+@dataclass(slots=True)
+class Process:
+    """One worker process, as its parent sees it.
+
+    Args:
+        started: by the monotonic clock.
+        pipe: read end of the pipe on which it says ready; None when nothing more will come.
+    """
+
+    started: float
+    pipe: int | None
+    ready: bool = False
+
+
+@dataclass(slots=True)
+class Generation:
+    """The workers of one configuration.
+
+    Args:
+        born: by the monotonic clock.
+        processes: by process id.
+    """
+
+    settings: Settings
+    born: float
+    processes: dict[int, Process] = field(default_factory=dict)
+    wait: float = 0.0
+    next_start: float = 0.0
+
+    @property
+    def missing(self) -> int:
+        """How many workers there should be and are not."""
+        return self.settings.workers - len(self.processes)
+
+    @property
+    def is_ready(self) -> bool:
+        """True when every worker serves."""
+        return not self.missing and all(process.ready for process in self.processes.values())
+
+    def lose(self, started: float, now: float) -> None:
+        """Note that a process ended, and from that when its replacement may start.
+
+        Two that die together double the wait once.
+        """
+        if now - started >= SHORT_LIFE:
+            self.wait = 0.0
+        elif self.next_start <= now:
+            self.wait = min(LONGEST_WAIT, max(FIRST_WAIT, 2 * self.wait))
+        self.next_start = now + self.wait

@@ -1,0 +1,259 @@
+"""The parent process: forks the workers, replaces those that die, ends them with itself.
+
+It has no thread and no event loop, so that forking is safe, and it answers no request. What the workers share, the
+listening sockets and the compiled policy, exists before the fork.
+"""
+
+import logging
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+from typing import NoReturn
+
+from authgate.config import Settings
+from authgate.errors import ConfigError
+from authgate.server.generation import Generation, Process
+from authgate.server.sockets import Listener
+from authgate.server.worker import DRAIN, FAILED, MISCONFIGURED, log_problems, run_worker
+
+log = logging.getLogger("authgate")
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+# A worker cancels what still runs after DRAIN seconds; one that is here later hangs.
+_KILL_AFTER = DRAIN + 5.0
+_KILLED = float("inf")
+
+# How long a new generation may take until all its workers are ready, before it is given up.
+_TAKE_OVER = 30.0
+
+# What the listening sockets and their neighbours were made from, and so stays until the next start.
+_FIXED = {
+    "check_socket": "listen.check",
+    "web_socket": "listen.web",
+    "socket_group": "listen.group",
+    "store": "store",
+}
+
+
+class Supervisor:
+    """Runs the workers of one configuration after another until it is told to stop.
+
+    Args:
+        listeners: by name, ``check`` and ``web``; bound already.
+        reload: reads the configuration again, for SIGHUP; may raise ConfigError.
+    """
+
+    def __init__(self, settings: Settings, listeners: Mapping[str, Listener], reload: Callable[[], Settings]) -> None:
+        self._listeners = listeners
+        self._reload = reload
+        # The one that serves, and behind it the one that is to take over; none while stopping.
+        self._generations = [Generation(settings, time.monotonic())]
+        self._leaving: dict[int, float] = {}  # process id -> when it will be killed
+        self._caught: list[int] = []
+        self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # Workers read its one end and the parent alone holds the other: it closes with the parent, however that dies.
+        self._life = os.pipe()
+        self._announced = False
+        self._status = 0
+
+    def run(self) -> int:
+        """Supervise until SIGTERM or SIGINT; return the exit status."""
+        with self._catching():
+            while self._generations or self._leaving:
+                for generation in self._generations:
+                    while generation.missing and generation.next_start <= time.monotonic():
+                        self._start(generation)
+                self._wait()
+                self._reap()
+                self._obey()
+                self._take_over()
+                self._kill_overdue()
+        return self._status
+
+    @contextmanager
+    def _catching(self) -> Iterator[None]:
+        def catch(number: int, _frame: FrameType | None) -> None:
+            self._caught.append(number)
+
+        before = {number: signal.signal(number, catch) for number in _SIGNALS}
+        signal.set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(-1)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for descriptor in (*self._wakeup, *self._life):
+                os.close(descriptor)
+
+    # Workers begin
+
+    def _start(self, generation: Generation) -> None:
+        now = time.monotonic()
+        read, write = os.pipe()
+        # A signal between the fork and the worker's own handlers would run the parent's in the worker and be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become_worker(generation.settings, read, write)
+            generation.processes[pid] = Process(now, read)
+        except OSError as error:
+            os.close(read)
+            generation.lose(now, now)
+            log.warning("no worker can be started: %s", error.strerror)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            os.close(write)
+
+    def _become_worker(self, settings: Settings, read: int, write: int) -> NoReturn:
+        def ready() -> None:
+            os.write(write, b".")
+            os.close(write)
+
+        status = FAILED
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            # A terminal sends these to all its processes; workers hear from their parent.
+            for number in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            for descriptor in (read, self._life[1], *self._wakeup, *self._pipes()):
+                os.close(descriptor)
+            sockets = {name: listener.socket for name, listener in self._listeners.items()}
+            status = run_worker(settings, sockets, self._life[0], ready)
+        finally:
+            # Nothing of what the parent does at its end, such as removing the sockets, is a worker's business.
+            os._exit(status)
+
+    def _pipes(self) -> dict[int, Process]:
+        processes = [process for generation in self._generations for process in generation.processes.values()]
+        return {process.pipe: process for process in processes if process.pipe is not None}
+
+    # Something happens
+
+    def _wait(self) -> None:
+        """Sleep until a signal, a word of a worker or the next thing that is due."""
+        due = [when for when in self._leaving.values() if when != _KILLED]
+        due += [generation.next_start for generation in self._generations if generation.missing]
+        due += [generation.born + _TAKE_OVER for generation in self._generations[1:]]
+        timeout = max(0.0, min(due) - time.monotonic()) if due else None
+        pipes = self._pipes()
+        readable, _, _ = select.select([self._wakeup[0], *pipes], [], [], timeout)
+        for descriptor in readable:
+            if descriptor == self._wakeup[0]:
+                os.read(descriptor, 4096)
+            else:
+                # Nothing to read means that it ended before it was ready; `_reap` deals with that.
+                pipes[descriptor].ready = bool(os.read(descriptor, 1))
+                _close(pipes[descriptor])
+
+    def _reap(self) -> None:
+        running = [pid for generation in self._generations for pid in generation.processes]
+        for pid in (*self._leaving, *running):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._bury(pid, os.waitstatus_to_exitcode(status))
+
+    def _bury(self, pid: int, status: int) -> None:
+        if self._leaving.pop(pid, None) is not None:
+            return
+        generation = next(generation for generation in self._generations if pid in generation.processes)
+        process = generation.processes.pop(pid)
+        _close(process)
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        if generation is not self._generations[0]:
+            self._give_up(f"worker {pid} {how}")
+        elif status == MISCONFIGURED and not self._announced:
+            self._stop(status)
+        else:
+            generation.lose(process.started, time.monotonic())
+            log.error(
+                "worker %d %s; another one starts%s", pid, how, f" in {generation.wait} s" * bool(generation.wait)
+            )
+
+    def _obey(self) -> None:
+        while self._caught:
+            number = self._caught.pop(0)
+            if number == signal.SIGHUP and self._generations:
+                self._begin_reload()
+            elif number in (signal.SIGTERM, signal.SIGINT) and self._generations:
+                self._stop(0)
+            elif number in (signal.SIGTERM, signal.SIGINT):
+                self._leaving = dict.fromkeys(self._leaving, 0.0)
+
+    # Workers end
+
+    def _stop(self, status: int) -> None:
+        self._status = status
+        # At once, not when the last request has ended: nobody shall wait in a queue that nobody empties.
+        for listener in self._listeners.values():
+            listener.close()
+        while self._generations:
+            self._dismiss(self._generations.pop())
+
+    def _dismiss(self, generation: Generation) -> None:
+        for pid, process in generation.processes.items():
+            _close(process)
+            os.kill(pid, signal.SIGTERM)
+            self._leaving[pid] = time.monotonic() + _KILL_AFTER
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        for pid, when in self._leaving.items():
+            if when <= now:
+                log.warning("worker %d is killed with requests still running", pid)
+                os.kill(pid, signal.SIGKILL)
+                self._leaving[pid] = _KILLED
+                if not self._generations:
+                    self._status = self._status or FAILED
+
+    # Another configuration
+
+    def _begin_reload(self) -> None:
+        current = self._generations[0].settings
+        try:
+            settings = self._reload()
+        except ConfigError as error:
+            log_problems(error)
+            log.warning("the configuration was not reloaded; the one before stays in force")
+            return
+        changed = [name for name in _FIXED if getattr(settings, name) != getattr(current, name)]
+        if changed:
+            log.warning(
+                "changed but not in force before the next start: %s", ", ".join(_FIXED[name] for name in changed)
+            )
+            settings = replace(settings, **{name: getattr(current, name) for name in changed})
+        for unfinished in self._generations[1:]:
+            self._generations.remove(unfinished)
+            self._dismiss(unfinished)
+        self._generations.append(Generation(settings, time.monotonic()))
+
+    def _take_over(self) -> None:
+        if not self._announced and self._generations and self._generations[0].is_ready:
+            self._announced = True
+            log.info("ready")
+        for generation in self._generations[1:]:
+            if generation.is_ready:
+                self._dismiss(self._generations.pop(0))
+                log.info("configuration reloaded")
+            elif time.monotonic() >= generation.born + _TAKE_OVER:
+                self._give_up(f"its workers were not ready within {_TAKE_OVER:.0f} s")
+
+    def _give_up(self, why: str) -> None:
+        self._dismiss(self._generations.pop())
+        log.error("the configuration was not reloaded, %s; the one before stays in force", why)
+
+
+def _close(process: Process) -> None:
+    if process.pipe is not None:
+        os.close(process.pipe)
+        process.pipe = None

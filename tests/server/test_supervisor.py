@@ -1,0 +1,350 @@
+"""The supervisor with real processes on real sockets."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import servers
+
+RULES = """
+[[rules]]
+name = "{name}"
+paths = ["/**"]
+allow = ["anyone"]
+"""
+
+STAYS = "the one before stays in force"
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A folder with a configuration."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "authgate.toml"
+
+    @property
+    def sockets(self) -> list[Path]:
+        return [self.folder / "run" / "check.sock", self.folder / "run" / "web.sock"]
+
+    def configure(self, *, top: str = "", rules: str = RULES.format(name="first"), rest: str = "") -> None:
+        self.config.write_text(f'{top}\n[[sites]]\norigin = "http://localhost"\n{rest}\n{rules}')
+
+    @contextmanager
+    def serving(self) -> Iterator[servers.Server]:
+        with servers.authgate(self.config) as server:
+            yield server
+
+    def serve_in_vain(self) -> tuple[int, str]:
+        """Start where it cannot start; return exit status and what it said."""
+        command = [sys.executable, "-m", "authgate", "serve", "--config", str(self.config)]
+        ended = subprocess.run(
+            command, cwd=servers.PACKAGE_ROOT, capture_output=True, text=True, timeout=servers.DEADLINE, check=False
+        )
+        return ended.returncode, ended.stderr
+
+    def rule(self) -> str:
+        """Ask on a connection of its own which rule decides."""
+        headers = {"X-Authgate-Path": "/x", "X-Authgate-Method": "GET", "X-Authgate-Host": "localhost"}
+        headers |= {"X-Authgate-Scheme": "http", "X-Authgate-Client": "192.0.2.1"}
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.sockets[0]))) as client:
+            answer = client.get("http://authgate/check", headers=headers)
+        return str(answer.headers["x-authgate-rule"])
+
+    @contextmanager
+    def login_under_way(self) -> Iterator["Login"]:
+        """Send a login but for the last byte of its form."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(servers.DEADLINE)
+            connection.connect(str(self.sockets[1]))
+            connection.sendall(
+                b"POST /authgate/login HTTP/1.1\r\nHost: x\r\nX-Authgate-Host: localhost\r\n"
+                b"X-Authgate-Scheme: http\r\nX-Authgate-Client: 192.0.2.1\r\nExpect: 100-continue\r\n"
+                b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 10\r\n\r\n"
+            )
+            # Only an application that is reading the body asks for it: the request runs.
+            assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+            connection.sendall(b"name=alic")
+            yield Login(connection)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login under way."""
+
+    connection: socket.socket
+
+    def finish(self) -> bytes:
+        """Send the last byte; return all that comes back."""
+        self.connection.sendall(b"e")
+        answer = b""
+        while chunk := self.connection.recv(65536):
+            answer += chunk
+        return answer
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    with servers.open_folder() as folder:
+        made = House(folder)
+        made.configure()
+        yield made
+
+
+def gone(pids: list[int]) -> Callable[[], bool]:
+    return lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def workers(server: servers.Server) -> list[int]:
+    return servers.children(server.process.pid)
+
+
+def reload(server: servers.Server, word: str) -> None:
+    """Send SIGHUP and wait for the log to say `word` once more than before."""
+    before = server.text().count(word)
+    server.process.send_signal(signal.SIGHUP)
+    servers.eventually(lambda: server.text().count(word) > before, word, server)
+
+
+def test_ready_means_that_every_worker_serves(house: House) -> None:
+    house.configure(top="workers = 3")
+    with house.serving() as server:
+        assert len(workers(server)) == 3
+        assert house.rule() == "first"
+        assert server.text() == "authgate: ready\n"
+
+
+def test_sockets_are_open_to_owner_and_group_only(house: House) -> None:
+    with house.serving():
+        assert [stat.S_IMODE(path.stat().st_mode) for path in house.sockets] == [0o660, 0o660]
+
+
+def test_sigterm_ends_all_processes_and_removes_the_sockets(house: House) -> None:
+    with house.serving() as server:
+        family = server.family()
+
+        assert server.stop() == 0
+
+        assert gone(family)()
+        assert list((house.folder / "run").iterdir()) == []
+
+
+def test_sigterm_lets_a_running_request_finish(house: House) -> None:
+    with house.serving() as server, house.login_under_way() as login:
+        server.process.terminate()
+        servers.eventually(lambda: not house.sockets[1].exists(), "the drain has begun", server)
+
+        answer = login.finish()
+
+        # No matter which: this login lacks its token. It is answered, and the connection closed behind it.
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        assert server.process.wait(servers.DEADLINE) == 0
+
+
+def test_sigterm_closes_idle_connections(house: House) -> None:
+    with house.serving() as server, socket.socket(socket.AF_UNIX) as idle:
+        idle.settimeout(servers.DEADLINE)
+        idle.connect(str(house.sockets[0]))
+        idle.sendall(b"GET /check HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle.recv(4096).startswith(b"HTTP/1.1 403 ")
+
+        assert server.stop() == 0
+
+        assert idle.recv(4096) == b""
+
+
+def test_second_signal_does_not_wait_for_a_running_request(house: House) -> None:
+    with house.serving() as server, house.login_under_way():
+        server.process.terminate()
+        servers.eventually(lambda: not house.sockets[1].exists(), "the drain has begun", server)
+
+        server.process.terminate()
+
+        assert server.process.wait(servers.DEADLINE) == 1
+        assert "is killed with requests still running" in server.text()
+        assert "Traceback" not in server.text()
+
+
+def test_ctrl_c_of_a_terminal_drains_as_well(house: House) -> None:
+    with house.serving() as server, house.login_under_way() as login:
+        # A terminal sends it to every process.
+        server.signal(signal.SIGINT)
+        servers.eventually(lambda: not house.sockets[1].exists(), "the drain has begun", server)
+
+        assert login.finish().startswith(b"HTTP/1.1 403 ")
+        assert server.process.wait(servers.DEADLINE) == 0
+
+
+def test_killed_worker_is_replaced_and_its_end_is_logged(house: House) -> None:
+    house.configure(top="workers = 1")
+    with house.serving() as server:
+        [killed] = workers(server)
+
+        os.kill(killed, signal.SIGKILL)
+
+        servers.eventually(lambda: workers(server) not in ([], [killed]), "another worker", server)
+        servers.eventually(lambda: house.rule() == "first", "it serves", server)
+        assert f"worker {killed} was ended by SIGKILL; another one starts" in server.text()
+
+
+def test_workers_end_with_a_parent_that_is_killed(house: House) -> None:
+    with house.serving() as server:
+        orphans = workers(server)
+
+        server.process.kill()
+        server.process.wait(servers.DEADLINE)
+
+        servers.eventually(gone(orphans), "the workers end")
+
+
+def test_sockets_of_a_killed_authgate_are_taken_over(house: House) -> None:
+    with house.serving() as server:
+        orphans = workers(server)
+        server.process.kill()
+        server.process.wait(servers.DEADLINE)
+        servers.eventually(gone(orphans), "the workers end")
+    assert all(path.exists() for path in house.sockets)
+
+    with house.serving():
+        assert house.rule() == "first"
+
+
+def test_second_authgate_on_the_same_sockets_is_refused(house: House) -> None:
+    with house.serving():
+        status, said = house.serve_in_vain()
+
+        assert status == 2
+        assert said == (
+            f"authgate: authgate.toml: listen.check: another authgate is running on {house.sockets[0]}\n"
+            "hint: stop it first\n"
+        )
+        assert house.rule() == "first"
+
+
+def test_memory_store_with_several_workers_is_refused(house: House) -> None:
+    house.configure(top='store = "memory:"\nworkers = 2')
+
+    status, said = house.serve_in_vain()
+
+    assert status == 2
+    assert said.startswith("authgate: authgate.toml: store: ")
+    assert not (house.folder / "run").exists()
+
+
+def test_wrong_users_file_is_reported_once_and_nothing_starts(house: House) -> None:
+    (house.folder / "users.htpasswd").write_text("alice:plain\n")
+    house.configure(rest='[users]\nhtpasswd = "users.htpasswd"')
+
+    status, said = house.serve_in_vain()
+
+    assert status == 2
+    assert said.count('line 1, user "alice"') == 1
+    assert "plain\n" not in said
+    assert not (house.folder / "run").exists()
+
+
+def test_store_that_workers_refuse_ends_the_start(house: House) -> None:
+    (house.folder / "state").mkdir()
+    (house.folder / "state" / "authgate.db").touch(0o644)
+
+    status, said = house.serve_in_vain()
+
+    assert status == 2
+    assert "chmod 600" in said
+    assert list((house.folder / "run").iterdir()) == []
+
+
+def test_sighup_puts_a_good_configuration_in_force(house: House) -> None:
+    with house.serving() as server:
+        before = workers(server)
+        house.configure(rules=RULES.format(name="second"))
+
+        reload(server, "configuration reloaded")
+
+        servers.eventually(gone(before), "the old workers end", server)
+        assert house.rule() == "second"
+        assert len(workers(server)) == 2
+
+
+def test_sighup_loses_no_running_request(house: House) -> None:
+    with house.serving() as server, house.login_under_way() as login:
+        reload(server, "configuration reloaded")
+
+        assert login.finish().startswith(b"HTTP/1.1 403 ")
+
+
+def test_sighup_refuses_nobody_meanwhile(house: House) -> None:
+    with house.serving() as server:
+        server.process.send_signal(signal.SIGHUP)
+        while "configuration reloaded" not in server.text():
+            assert house.rule() == "first"
+        assert house.rule() == "first"
+
+
+@pytest.mark.parametrize("broken", ["rules = 7", "[[", None])
+def test_sighup_with_a_broken_configuration_changes_nothing(house: House, broken: str | None) -> None:
+    with house.serving() as server:
+        before = workers(server)
+        if broken is None:
+            house.config.unlink()
+        else:
+            house.config.write_text(broken)
+
+        reload(server, STAYS)
+
+        assert workers(server) == before
+        assert house.rule() == "first"
+
+
+def test_sighup_whose_workers_fail_changes_nothing(house: House) -> None:
+    with house.serving() as server:
+        before = workers(server)
+        # Nothing is wrong with the file, yet no worker can run with it.
+        (house.folder / "state" / "authgate.db").chmod(0o644)
+        house.configure(rules=RULES.format(name="second"))
+
+        reload(server, STAYS)
+
+        servers.eventually(lambda: workers(server) == before, "only the old workers are left", server)
+        assert "ended with status 2; " in server.text()
+        assert house.rule() == "first"
+
+
+def test_sighup_can_change_the_number_of_workers(house: House) -> None:
+    with house.serving() as server:
+        house.configure(top="workers = 1")
+
+        reload(server, "configuration reloaded")
+
+        servers.eventually(lambda: len(workers(server)) == 1, "one worker", server)
+
+
+def test_sighup_keeps_sockets_and_store_and_says_so(house: House) -> None:
+    with house.serving() as server:
+        before = workers(server)
+        house.configure(
+            top='store = "sqlite:other.db"',
+            rest='[listen]\ncheck = "unix:run/other.sock"',
+            rules=RULES.format(name="second"),
+        )
+
+        reload(server, "configuration reloaded")
+
+        servers.eventually(gone(before), "the old workers end", server)
+        assert "changed but not in force before the next start: listen.check, store" in server.text()
+        assert house.rule() == "second"
+        assert not (house.folder / "run" / "other.sock").exists()
+        assert not (house.folder / "other.db").exists()
