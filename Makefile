@@ -1,0 +1,72 @@
+# The verbs of this project. Nothing is written outside this folder and /tmp, but for missing Debian packages when
+# root runs this.
+
+PORT ?= 8080
+
+# Named by what they are for; `program:package`.
+RUN_PACKAGES = nginx:nginx
+TEST_PACKAGES = $(RUN_PACKAGES) chromium:chromium curl:curl htpasswd:apache2-utils
+BENCH_PACKAGES = $(RUN_PACKAGES) wrk:wrk
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+
+export PIP_NO_CACHE_DIR = 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_ROOT_USER_ACTION = ignore
+export XDG_CACHE_HOME = $(CURDIR)/.venv/.cache
+
+.PHONY: run test check bench clean
+
+# A demonstration on http://127.0.0.1:8080/, or make run PORT=9000.
+run: .venv/.package
+	@$(call require,$(RUN_PACKAGES))
+	@.venv/bin/authgate demo --port $(PORT)
+
+test: .venv/.dev
+	@$(call require,$(TEST_PACKAGES))
+	.venv/bin/pytest
+
+check: .venv/.dev
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/pytest tests/test_layout.py tests/test_docs.py
+
+bench: .venv/.dev
+	@$(call require,$(BENCH_PACKAGES))
+	.venv/bin/python -m benchmarks
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/.made:
+	@test -n "$(PYTHON)" || { echo "authgate: there is no Python 3.11 or newer" >&2; \
+		echo "hint: apt install python3, or make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call require,no-venv:python3-venv); }
+	$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/.package: .venv/.made pyproject.toml
+	.venv/bin/pip install --quiet --editable .
+	@touch $@
+
+# --group: the list stands in pyproject.toml alone; Debian's pip does not know the option yet.
+.venv/.dev: .venv/.package
+	.venv/bin/pip install --quiet 'pip>=25.1'
+	.venv/bin/pip install --quiet --group dev
+	@touch $@
+
+# Install what is missing when root, else say what it is. PATH: Debian has nginx where only root looks.
+define require
+missing=$$(for pair in $(1); do \
+	PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || printf ' %s' "$${pair##*:}"; done); \
+if [ -n "$$missing" ]; then \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "authgate: installing$$missing" >&2 && apt-get -qq update && \
+		DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $$missing >/dev/null; \
+	else \
+		echo "authgate: not installed:$$missing" >&2; echo "hint: apt install$$missing" >&2; \
+	fi; \
+fi
+endef
