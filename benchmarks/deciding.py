@@ -53,9 +53,8 @@ def main() -> None:
         # The reference is measured again beside each, because the machine's speed drifts.
         reference = microseconds(few, 10)
         each = microseconds(compiled, rules)
-        print(
-            f"decide(), {rules:>7,} rules: {each:.1f} us, {each / reference:.2f} x of 10 rules; loaded in {loaded:.2f} s"
-        )
+        ratio = each / reference
+        print(f"{rules:>7,} rules: decide() {each:.1f} us, {ratio:.2f} x of 10 rules; loaded in {loaded:.2f} s")
 
 
 if __name__ == "__main__":
