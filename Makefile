@@ -3,9 +3,10 @@
 
 PORT ?= 8080
 
-# Named by what they are for; `program:package`.
+# Named by what they are for; `program:package`, or `file:package`. Playwright's own node needs libatomic.
 RUN_PACKAGES = nginx:nginx
-TEST_PACKAGES = $(RUN_PACKAGES) chromium:chromium curl:curl htpasswd:apache2-utils
+TEST_PACKAGES = $(RUN_PACKAGES) chromium:chromium curl:curl htpasswd:apache2-utils \
+	/usr/lib/$(shell uname -m)-linux-gnu/libatomic.so.1:libatomic1
 BENCH_PACKAGES = $(RUN_PACKAGES) wrk:wrk
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell \
@@ -60,7 +61,7 @@ clean:
 # Install what is missing when root, else say what it is. PATH: Debian has nginx where only root looks.
 define require
 missing=$$(for pair in $(1); do \
-	PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || printf ' %s' "$${pair##*:}"; done); \
+	[ -e "$${pair%%:*}" ] || PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || printf ' %s' "$${pair##*:}"; done); \
 if [ -n "$$missing" ]; then \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "authgate: installing$$missing" >&2 && apt-get -qq update && \

@@ -3,12 +3,13 @@
 import asyncio
 import hashlib
 import re
+import socket
 import subprocess
 import sys
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,13 +67,12 @@ def measured_site() -> Iterator[Measured]:
         cookies = asyncio.run(_log_in(settings))
         stack.enter_context(_child("bare", folder / "bare.sock"))
         starlette = stack.enter_context(_child("starlette", folder / "starlette.sock", folder / "files/big.bin"))
-        started = time.monotonic()
+        first = _first_answer(settings)
         authgate = stack.enter_context(servers.authgate(settings.path))
         nginx = stack.enter_context(servers.nginx(folder, _nginx(folder, settings, ports), ports["authgate"]))
         script = folder / "random.lua"
         (folder / "cookies").write_text("\n".join(cookies))
         script.write_text(_LUA.replace("FILE", str(folder / "cookies")).replace("RULES", str(RULES)))
-        first = _first_answer(authgate, started)
         yield Measured(ports, script, f"Cookie: authgate={cookies[0]}", authgate, nginx, starlette, first)
 
 
@@ -159,10 +159,21 @@ def _nginx(folder: Path, settings: Settings, ports: dict[str, int]) -> str:
     """
 
 
-def _first_answer(authgate: servers.Server, started: float) -> float:
-    """Return the seconds from the start of authgate to "ready", when its sockets are being served."""
-    servers.eventually(lambda: "authgate: ready" in authgate.text(), "ready", authgate)
-    return authgate.output.stat().st_mtime - (time.time() - time.monotonic() + started)
+def _first_answer(settings: Settings) -> float:
+    """Start authgate once for itself and return the seconds until it has answered a first question."""
+    command = [sys.executable, "-m", "authgate", "serve", "--config", str(settings.path)]
+    with servers.child(command, settings.path.with_suffix(".first.log")) as server:
+        started = time.monotonic()
+        servers.eventually(lambda: _answers(settings.check_socket), "a first answer", server)
+        return time.monotonic() - started
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection, suppress(OSError):
+        connection.connect(str(path))
+        connection.sendall(b"GET /check HTTP/1.1\r\nHost: authgate\r\n\r\n")
+        return connection.recv(1024).startswith(b"HTTP/1.1 403")
+    return False
 
 
 @contextmanager

@@ -25,6 +25,8 @@ _TICK = 0.02
 _BATCH = 1000
 # Seconds a change is kept: a follower that slept longer finds numbers missing and reads everything again.
 _CHANGES_KEPT = 600.0
+# Ticks for which a follower waits in silence while another process opens the file, as all workers do at start.
+_OPENING = 50
 # How often one piece of work is done over because the file was replaced under it.
 _ATTEMPTS = 3
 
@@ -205,6 +207,7 @@ class _Channel:
         self._file = DatabaseFile(path, patience=0.0)
         self._connection: sqlite3.Connection | None = None
         self._away = False
+        self._misses = 0
         self._version = 0
         self._seen = 0
 
@@ -217,7 +220,9 @@ class _Channel:
                 return None
             return self._news(connection)
         except (sqlite3.Error, OSError, ConfigError) as error:
-            if not self._away:
+            self._misses += 1
+            opening = isinstance(error, BlockingIOError) and self._misses <= _OPENING
+            if not self._away and not opening:
                 self._away = True
                 _log.warning("deletions cannot be followed: %s: %s", self._path, error)
             self._connection = None
@@ -233,6 +238,7 @@ class _Channel:
         self._version = _number(connection, "PRAGMA data_version")
         self._seen = _number(connection, _TAIL)
         self._connection = connection
+        self._misses = 0
         if self._away:
             self._away = False
             _log.warning("deletions are followed again: %s", self._path)

@@ -1,6 +1,7 @@
 """What only a file can suffer: it is shared, locked, moved, lost, spoilt."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -185,6 +186,31 @@ def test_several_workers_may_make_the_file_at_once(run_sqlite: Run) -> None:
         assert len(await stores[0].scan("session")) == len(stores)
 
     run_sqlite(scenario, workers=6)
+
+
+def test_a_follower_says_nothing_while_another_worker_opens_the_file(
+    run_sqlite: Run, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(store: Store) -> None:
+        await store.put("session", Record("k", b"", "", 1.0))
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            other = SqliteStore(path, time.time)
+            async with Follower(other) as follower:
+                await until(lambda: follower.lost > 3)
+                fcntl.flock(folder, fcntl.LOCK_UN)
+                follower.lost = 0
+                await until(lambda: follower.lost > 0)
+                await store.delete("session", "k")
+                await until(lambda: follower.deleted == [("session", "k")])
+            await other.aclose()
+        finally:
+            os.close(folder)
+
+    run_sqlite(scenario)
+
+    assert caplog.text == ""
 
 
 def test_a_deletion_by_another_process_is_in_force_within_a_tenth_of_a_second(
