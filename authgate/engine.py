@@ -8,18 +8,28 @@ Rules of this module:
 4. A fact that is missing is asked for (`Need`), never guessed.
 """
 
+from collections.abc import Callable
+
 from authgate.model import NOBODY, AccessRequest, Decision, Facts, Identity, Need, Outcome, Reason
 from authgate.paths import is_canonical
 from authgate.policy import Policy
+from authgate.policy.atoms import Question
 from authgate.policy.rules import Rule
-from authgate.policy.terms import Question
+
+NEED_IDENTITY = Need()
+
+# Told of each rule that is looked at, in order, with what its atoms will look at.
+Witness = Callable[[Rule, Question], None]
 
 # Failures that say nothing about the client: logging in again would not help.
 _NOT_THE_CLIENTS = frozenset({Reason.BUSY, Reason.STORE_UNAVAILABLE})
 
 
-def decide(policy: Policy, request: AccessRequest, facts: Facts) -> Decision | Need:
+def decide(policy: Policy, request: AccessRequest, facts: Facts, witness: Witness | None = None) -> Decision | Need:
     """Decide one access request.
+
+    Args:
+        witness: for explanations; it cannot change the decision.
 
     Returns:
         The decision, or the fact that the deciding rules need and `facts` lacks: fetch it and ask again.
@@ -30,21 +40,48 @@ def decide(policy: Policy, request: AccessRequest, facts: Facts) -> Decision | N
         return Decision(Outcome.REFUSE, Reason.UNKNOWN_HOST)
     identity = NOBODY
     for rule, captures in policy.matching(request.host, request.path, request.method):
-        if rule.asks_identity:
+        if rule.needs_identity:
             if facts.identity is None:
-                return Need.IDENTITY
+                return NEED_IDENTITY
             identity = facts.identity
-        asked = Question(request, identity, captures)
-        for term in rule.deny:
-            if term.evaluate(asked) is not False:
-                return _refuse(Reason.DENIED_BY_RULE, rule, asked)
-        if rule.allow is None:
-            continue
-        for term in rule.allow:
-            if term.evaluate(asked) is True:
-                return Decision(Outcome.ALLOW, Reason.ALLOWED, rule.name, identity, rule.cache, captures)
-        return _refuse(Reason.NOT_ADMITTED, rule, asked)
+        asked = Question(request, identity, captures, rule.name, rule.options, facts.answers)
+        if witness is not None:
+            witness(rule, asked)
+        said = _ask(rule, asked)
+        if said is not None:
+            return said
     return _failed(identity, "") or Decision(Outcome.REFUSE, Reason.NO_RULE, identity=identity)
+
+
+def _ask(rule: Rule, asked: Question) -> Decision | Need | None:
+    """Return what the rule decides; None when it is a guard that has nothing against the request."""
+    for term in rule.deny:
+        denied = term.refuses(asked)
+        if denied is True:
+            return _refuse(Reason.DENIED_BY_RULE, rule, asked)
+        if denied is not False:
+            return _end(denied, rule, asked)
+    if rule.allow is None:
+        return None
+    for term in rule.allow:
+        admitted = term.holds(asked)
+        if admitted is True:
+            return Decision(Outcome.ALLOW, Reason.ALLOWED, rule.name, asked.identity, rule.cache, asked.captures)
+        if admitted is not False:
+            return _end(admitted, rule, asked)
+    return _refuse(Reason.NOT_ADMITTED, rule, asked)
+
+
+def _end(said: Decision | Need, rule: Rule, asked: Question) -> Decision | Need:
+    """Return what is needed, or the refusal of a handler as the decision it ends."""
+    if isinstance(said, Need):
+        return said
+    # The handler was asked about anonymous when a credential proved nothing: that is the reason then.
+    failed = None if said.reason is Reason.HANDLER_ERROR else _failed(asked.identity, rule.name)
+    if failed is not None:
+        return failed
+    outcome = Outcome.LOGIN if said.outcome is Outcome.LOGIN else Outcome.REFUSE
+    return Decision(outcome, said.reason, rule.name, asked.identity, detail=said.detail)
 
 
 def _refuse(reason: Reason, rule: Rule, asked: Question) -> Decision:
@@ -55,6 +92,8 @@ def _refuse(reason: Reason, rule: Rule, asked: Question) -> Decision:
     anonymous = identity.subject is not None and identity.subject.is_anonymous
     if anonymous and _login_may_help(rule, asked):
         return Decision(Outcome.LOGIN, Reason.LOGIN_REQUIRED, rule.name, identity)
+    if rule.asks_second_factor and not anonymous and _second_factor_helps(rule, asked):
+        return Decision(Outcome.LOGIN, Reason.SECOND_FACTOR_REQUIRED, rule.name, identity)
     return Decision(Outcome.REFUSE, reason, rule.name, identity)
 
 
@@ -68,6 +107,14 @@ def _failed(identity: Identity, rule: str) -> Decision | None:
 
 def _login_may_help(rule: Rule, asked: Question) -> bool:
     """Tell whether the rule could admit this request if only its identity atoms were different."""
-    if any(not term.asks_identity and term.evaluate(asked) is not False for term in rule.deny):
+    if any(not term.asks_identity and term.refuses(asked) is True for term in rule.deny):
         return False
     return rule.allow is None or any(term.holds_for_somebody(asked) for term in rule.allow)
+
+
+def _second_factor_helps(rule: Rule, asked: Question) -> bool:
+    """Tell whether the rule would admit this request if only a second factor had been used."""
+    asked = asked._replace(identity=asked.identity._replace(second_factor=True))
+    if any(term.refuses(asked) is True for term in rule.deny):
+        return False
+    return rule.allow is None or any(term.holds(asked) is not False for term in rule.allow)

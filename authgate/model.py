@@ -6,7 +6,8 @@ network. What is made anew for each request is a NamedTuple, which costs half of
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, IntEnum, StrEnum
+from enum import IntEnum, StrEnum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 from typing import NamedTuple
@@ -52,11 +53,13 @@ class Subject(NamedTuple):
         source: where the name comes from; empty for the local source (htpasswd, group file).
         name: the name within that source; empty for anonymous.
         groups: names within that source; None when the source maps no groups at all, so that membership is unknown.
+        claims: name and value of what the source says about the subject; several values are several pairs.
     """
 
     source: str
     name: str
     groups: frozenset[str] | None = frozenset()
+    claims: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def is_anonymous(self) -> bool:
@@ -78,6 +81,11 @@ class CredentialKind(StrEnum):
     NONE = "none"
     SESSION = "session"
     BASIC = "basic"
+    SERVER = "server"
+    JWT = "jwt"
+    TOKEN = "token"  # noqa: S105 - a kind, not a secret
+    CERTIFICATE = "certificate"
+    APPLICATION = "application"
 
 
 class Identity(NamedTuple):
@@ -88,11 +96,13 @@ class Identity(NamedTuple):
             every question about identity is unknown rather than answered for anonymous.
         credential: the kind that was looked at.
         failure: why the credential did not prove anything; None when it did, or when none was sent.
+        second_factor: the credential says that a second factor was used.
     """
 
     subject: Subject | None
     credential: CredentialKind
     failure: Reason | None = None
+    second_factor: bool = False
 
 
 NOBODY = Identity(ANONYMOUS, CredentialKind.NONE)
@@ -108,6 +118,12 @@ class AccessRequest(NamedTuple):
         scheme: ``http`` or ``https``.
         address: the client's; None when it is missing or unreadable.
         instant: seconds since the epoch, UTC.
+        query: raw, without ``?``; for handlers only, no rule looks at it.
+        headers: the client's fields that doors read, by lower-case name; for handlers only.
+        subject: who asks; only handlers find it here.
+        rule: name of the rule that asks; only handlers find it here, like `captures` and `options`.
+        captures: what ``{name}`` segments of the rule's path stand for.
+        options: the rule's own ``options`` table.
     """
 
     method: str
@@ -116,18 +132,43 @@ class AccessRequest(NamedTuple):
     scheme: str
     address: IPv4Address | IPv6Address | None
     instant: float
+    query: str = ""
+    headers: Mapping[str, str] = MappingProxyType({})
+    subject: Subject = ANONYMOUS
+    rule: str = ""
+    captures: Mapping[str, str] = MappingProxyType({})
+    options: Mapping[str, object] = MappingProxyType({})
+
+
+class HandlerCall(NamedTuple):
+    """A handler as one rule asks it: the same handler in another rule has other options."""
+
+    handler: str
+    rule: str
 
 
 class Facts(NamedTuple):
-    """What a rule may need that is not in the request. A field that is None was not fetched yet."""
+    """What a rule may need that is not in the request.
+
+    Args:
+        identity: who asks; None when nobody has looked yet.
+        answers: what handlers said; a handler that is not in it was not asked yet.
+    """
 
     identity: Identity | None = None
+    answers: Mapping[HandlerCall, "Decision | None"] = MappingProxyType({})
 
 
-class Need(Enum):
-    """A fact the deciding rules need; fetch it and call `decide` again."""
+class Need(NamedTuple):
+    """A fact the deciding rules need; fetch it and call `decide` again.
 
-    IDENTITY = "identity"
+    Args:
+        call: the handler to ask, with what it will find in its request; None when it is the identity that is needed.
+    """
+
+    call: HandlerCall | None = None
+    captures: Mapping[str, str] = MappingProxyType({})
+    options: Mapping[str, object] = MappingProxyType({})
 
 
 class Decision(NamedTuple):
@@ -138,6 +179,7 @@ class Decision(NamedTuple):
         identity: who asked, as far as a rule looked; NOBODY when no rule did.
         cache: ``Cache-Control`` the web server shall send with what is served.
         captures: what ``{name}`` segments of the deciding rule's path stood for.
+        detail: what a handler said for the log; never shown to the client.
     """
 
     outcome: Outcome
@@ -146,6 +188,7 @@ class Decision(NamedTuple):
     identity: Identity = NOBODY
     cache: str = "no-store"
     captures: Mapping[str, str] = MappingProxyType({})
+    detail: str = ""
 
     @property
     def allowed(self) -> bool:
@@ -153,7 +196,26 @@ class Decision(NamedTuple):
         return self.outcome is Outcome.ALLOW
 
 
-@dataclass(frozen=True, slots=True)
+def allow() -> Decision:
+    """A handler's yes: its atom holds. It does not override any other part of the rule."""
+    return Decision(Outcome.ALLOW, Reason.ALLOWED)
+
+
+def deny(reason: str = "") -> Decision:
+    """A handler's no: the request is refused, whatever other terms say.
+
+    Args:
+        reason: for the log and `authgate explain`; the client does not see it.
+    """
+    return Decision(Outcome.REFUSE, Reason.DENIED_BY_RULE, detail=reason)
+
+
+def login() -> Decision:
+    """A handler's "not like this": the client has to log in, or to log in as somebody else."""
+    return Decision(Outcome.LOGIN, Reason.LOGIN_REQUIRED)
+
+
+@dataclass(frozen=True)  # without slots, which cached_property cannot have
 class Site:
     """One origin that browsers use.
 
@@ -175,12 +237,12 @@ class Site:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}" + (f":{self.port}" if self.port else "")
 
-    @property
+    @cached_property
     def scope(self) -> str:
         """What a session is bound to: it is bad at every site with another scope."""
         return f"domain:{self.cookie_domain}" if self.cookie_domain else f"host:{self.host}"
 
-    @property
+    @cached_property
     def session_cookie(self) -> str:
         """Name of the session cookie here (prefixes: RFC 6265bis section 4.1.3)."""
         if self.scheme != "https":

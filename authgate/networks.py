@@ -4,7 +4,7 @@ An IPv4-mapped IPv6 address counts as IPv4 (RFC 4291 section 2.5.5.2); any other
 surrounding space, a port) is unreadable, and rules that look at the address find it unknown.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
@@ -62,9 +62,19 @@ class NetworkSet:
             by_length.setdefault((network.version, shift), set()).add(int(network.network_address) >> shift)
         self._by_length = tuple((version, shift, prefixes) for (version, shift), prefixes in by_length.items())
 
+    def __iter__(self) -> Iterator[Network]:
+        """Name the networks, in order."""
+        for version, shift, prefixes in sorted(self._by_length):
+            make = IPv4Network if version == 4 else IPv6Network
+            length = {4: 32, 6: 128}[version] - shift
+            yield from (make((prefix << shift, length)) for prefix in sorted(prefixes))
+
     def __contains__(self, address: Address) -> bool:
         value, of_version = int(address), address.version
-        return any(version == of_version and value >> shift in prefixes for version, shift, prefixes in self._by_length)
+        for version, shift, prefixes in self._by_length:  # noqa: SIM110 - asked at each decision; any() costs twice that
+            if version == of_version and value >> shift in prefixes:
+                return True
+        return False
 
 
 def client_address(peer: str, forwarded: Iterable[str], trusted: NetworkSet) -> Address | None:

@@ -1,6 +1,6 @@
 """Policies and requests in one line, for tests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from authgate.engine import decide
 from authgate.model import NOBODY, AccessRequest, CredentialKind, Decision, Facts, Identity, Reason, Site, Subject
@@ -36,9 +36,3 @@ def decided(policy: Policy, asked: AccessRequest, identity: Identity = NOBODY) -
     decision = decide(policy, asked, Facts(identity))
     assert isinstance(decision, Decision)
     return decision
-
-
-def outcome(rules: Sequence[Mapping[str, object]], asked: AccessRequest, identity: Identity = NOBODY) -> str:
-    """Return outcome and reason in one word each: ``login login_required``."""
-    decision = decided(compiled(*rules), asked, identity)
-    return f"{decision.outcome.name.lower()} {decision.reason}"

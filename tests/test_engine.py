@@ -3,94 +3,11 @@
 import pytest
 
 from authgate.engine import decide
-from authgate.model import NOBODY, CredentialKind, Facts, Identity, Need, Outcome, Reason, Subject
-from tests.policies import UNKNOWN, compiled, decided, local, outcome, request
+from authgate.model import CredentialKind, Facts, HandlerCall, Identity, Need, Outcome, Reason, Subject, allow, deny
+from tests.policies import compiled, decided, local, request
 
 ALICE = local("alice", "staff")
-MALLORY = local("mallory", "staff")
-BAD = Identity(NOBODY.subject, CredentialKind.SESSION, Reason.BAD_CREDENTIAL)
-STALE = Identity(NOBODY.subject, CredentialKind.SESSION, Reason.EXPIRED)
-BUSY = Identity(None, CredentialKind.BASIC, Reason.BUSY)
-UNGROUPED = Identity(Subject("", "alice", None), CredentialKind.SESSION)
 PARTNER = Identity(Subject("partner", "alice", frozenset({"staff"})), CredentialKind.SESSION)
-OFFICE, AWAY, NOWHERE = "10.1.2.3", "192.0.2.1", None
-
-
-def rule(allow: list[str] | None = None, deny: list[str] | None = None) -> dict[str, object]:
-    lists = {"allow": allow, "deny": deny}
-    return {"paths": ["/**"], **{key: terms for key, terms in lists.items() if terms is not None}}
-
-
-OUTCOMES = [
-    # allow
-    ([rule(["anyone"])], NOBODY, AWAY, "allow allowed"),
-    ([rule(["anyone"])], BAD, AWAY, "allow allowed"),
-    ([rule(["anyone"])], UNKNOWN, AWAY, "allow allowed"),
-    ([rule(["authenticated"])], ALICE, AWAY, "allow allowed"),
-    ([rule(["user:alice"])], ALICE, AWAY, "allow allowed"),
-    ([rule(["user:bob", "group:staff"])], ALICE, AWAY, "allow allowed"),
-    ([rule(["group:staff & ip:office"])], ALICE, OFFICE, "allow allowed"),
-    ([rule(["group:staff & !user:bob"])], ALICE, AWAY, "allow allowed"),
-    ([rule(["ip:office"])], NOBODY, OFFICE, "allow allowed"),
-    ([rule(["!ip:office"])], NOBODY, AWAY, "allow allowed"),
-    ([rule(["user:partner/alice"])], PARTNER, AWAY, "allow allowed"),
-    ([rule(["group:partner/staff"])], PARTNER, AWAY, "allow allowed"),
-    # log in: another identity would be admitted
-    ([rule(["authenticated"])], NOBODY, AWAY, "login login_required"),
-    ([rule(["user:alice"])], NOBODY, AWAY, "login login_required"),
-    ([rule(["ip:office", "group:staff"])], NOBODY, AWAY, "login login_required"),
-    ([rule(["group:staff & ip:office"])], NOBODY, OFFICE, "login login_required"),
-    ([rule(["group:staff & !group:guests"])], NOBODY, AWAY, "login login_required"),
-    ([rule(deny=["!authenticated"])], NOBODY, AWAY, "login login_required"),
-    ([rule(["authenticated"], ["!group:staff"])], NOBODY, AWAY, "login login_required"),
-    ([rule(deny=["!group:staff & ip:office"])], NOBODY, OFFICE, "login login_required"),
-    # log in: what was sent proves nothing
-    ([rule(["authenticated"])], BAD, AWAY, "login bad_credential"),
-    ([rule(["authenticated"])], STALE, AWAY, "login expired"),
-    ([rule(["authenticated & ip:office"])], BAD, AWAY, "login bad_credential"),
-    ([rule(deny=["user:mallory"])], BAD, AWAY, "login bad_credential"),
-    # refuse: no login would help
-    ([], NOBODY, AWAY, "refuse no_rule"),
-    ([rule(deny=["user:mallory"])], ALICE, AWAY, "refuse no_rule"),
-    ([rule([])], NOBODY, AWAY, "refuse not_admitted"),
-    ([rule(["user:bob"])], ALICE, AWAY, "refuse not_admitted"),
-    ([rule(["ip:office"])], NOBODY, AWAY, "refuse not_admitted"),
-    ([rule(["group:staff & ip:office"])], NOBODY, AWAY, "refuse not_admitted"),
-    ([rule(["group:staff & ip:office"])], ALICE, AWAY, "refuse not_admitted"),
-    ([rule(["group:staff & !user:alice"])], ALICE, AWAY, "refuse not_admitted"),
-    ([rule(["group:staff"])], PARTNER, AWAY, "refuse not_admitted"),
-    ([rule(["user:alice"])], PARTNER, AWAY, "refuse not_admitted"),
-    ([rule(["user:partner/alice"])], ALICE, AWAY, "refuse not_admitted"),
-    ([rule(["anyone"], ["user:mallory"])], MALLORY, AWAY, "refuse denied_by_rule"),
-    ([rule(["anyone"], ["ip:office"])], NOBODY, OFFICE, "refuse denied_by_rule"),
-    ([rule(["authenticated"], ["ip:office"])], NOBODY, OFFICE, "refuse denied_by_rule"),
-    ([rule(deny=["anyone"]), rule(["anyone"])], ALICE, AWAY, "refuse denied_by_rule"),
-    # unknown: does not hold in allow, refuses in deny
-    ([rule(["ip:office"])], NOBODY, NOWHERE, "refuse not_admitted"),
-    ([rule(["!ip:office"])], NOBODY, NOWHERE, "refuse not_admitted"),
-    ([rule(["authenticated & ip:office"])], NOBODY, NOWHERE, "refuse not_admitted"),
-    ([rule(["anyone"], ["ip:office"])], NOBODY, NOWHERE, "refuse denied_by_rule"),
-    ([rule(["anyone"], ["!ip:office"])], NOBODY, NOWHERE, "refuse denied_by_rule"),
-    ([rule(["anyone"], ["ip:office & user:bob"])], ALICE, NOWHERE, "allow allowed"),
-    ([rule(["group:staff"])], UNGROUPED, AWAY, "refuse not_admitted"),
-    ([rule(["authenticated & !group:guests"])], UNGROUPED, AWAY, "refuse not_admitted"),
-    ([rule(["anyone"], ["group:guests"])], UNGROUPED, AWAY, "refuse denied_by_rule"),
-    ([rule(["anyone"], ["group:partner/guests"])], UNGROUPED, AWAY, "allow allowed"),
-    ([rule(["authenticated"])], UNKNOWN, AWAY, "refuse store_unavailable"),
-    ([rule(["anyone"], ["user:mallory"])], UNKNOWN, AWAY, "refuse store_unavailable"),
-    ([rule(["authenticated"])], BUSY, AWAY, "refuse busy"),
-    # guards
-    ([rule(deny=["user:mallory"]), rule(["authenticated"])], ALICE, AWAY, "allow allowed"),
-    ([rule(deny=["user:mallory"]), rule(["anyone"])], NOBODY, AWAY, "allow allowed"),
-    ([rule(deny=["user:mallory"]), rule(["anyone"])], BAD, AWAY, "allow allowed"),
-    ([rule(deny=["user:mallory"]), rule(["anyone"])], MALLORY, AWAY, "refuse denied_by_rule"),
-    ([rule(deny=["ip:office"]), rule(["anyone"])], NOBODY, NOWHERE, "refuse denied_by_rule"),
-]
-
-
-@pytest.mark.parametrize(("rules", "identity", "ip", "wanted"), OUTCOMES)
-def test_outcome(rules: list[dict[str, object]], identity: Identity, ip: str | None, wanted: str) -> None:
-    assert outcome(rules, request(ip=ip), identity) == wanted
 
 
 def test_the_first_rule_that_matches_decides() -> None:
@@ -177,9 +94,9 @@ def test_identity_is_asked_for_only_when_the_deciding_rule_looks_at_it() -> None
         {"paths": ["/**"], "allow": ["authenticated"]},
     )
 
-    assert decide(policy, request("/x"), Facts()) is Need.IDENTITY
+    assert decide(policy, request("/x"), Facts()) == Need()
     for path in ("/public/x", "/office/x"):
-        assert decide(policy, request(path), Facts()) is not Need.IDENTITY
+        assert decide(policy, request(path), Facts()) != Need()
 
 
 def test_an_allowed_answer_carries_the_rules_cache_control() -> None:
@@ -195,3 +112,42 @@ def test_an_allowed_answer_carries_the_rules_cache_control() -> None:
 def test_no_path_is_allowed_on_authgates_own_account() -> None:
     for path in ("/authgate/", "/authgate/login", "/check", "/_authgate"):
         assert not decided(compiled(), request(path)).allowed
+
+
+def test_a_handler_is_asked_for_each_rule_with_its_captures_and_options() -> None:
+    term = "handler:site::f"
+    policy = compiled(
+        {"paths": ["/**"], "deny": [term], "options": {"limit": 1}},
+        {"paths": ["/{owner}/**"], "allow": [f"ip:office & {term}", term], "options": {"limit": 2}},
+    )
+    first, second = HandlerCall("site::f", "r0"), HandlerCall("site::f", "r1")
+    asked = request("/alice/x", ip="10.0.0.1")
+
+    assert decide(policy, asked, Facts(ALICE)) == Need(first, {}, {"limit": 1})
+    assert decide(policy, asked, Facts(ALICE, {first: None})) == Need(second, {"owner": "alice"}, {"limit": 2})
+    # Once for both terms.
+    assert not isinstance(decide(policy, asked, Facts(ALICE, {first: None, second: None})), Need)
+
+
+def test_identity_is_known_before_a_handler_is_asked() -> None:
+    policy = compiled({"paths": ["/**"], "allow": ["handler:site::f"]})
+
+    assert decide(policy, request(), Facts()) == Need()
+
+
+def test_an_allowed_answer_of_a_handler_has_the_cache_control_of_the_rule_and_the_subject_that_asked() -> None:
+    policy = compiled({"paths": ["/{a}"], "allow": ["handler:site::f"], "cache": "private, max-age=60"})
+
+    decision = decide(policy, request("/x"), Facts(ALICE, {HandlerCall("site::f", "r0"): allow()}))
+
+    assert not isinstance(decision, Need)
+    assert (decision.rule, decision.cache, decision.identity) == ("r0", "private, max-age=60", ALICE)
+
+
+def test_what_a_handler_says_for_the_log_is_in_the_decision() -> None:
+    policy = compiled({"paths": ["/**"], "allow": ["handler:site::f"]})
+
+    decision = decide(policy, request(), Facts(ALICE, {HandlerCall("site::f", "r0"): deny("no ticket")}))
+
+    assert not isinstance(decision, Need)
+    assert decision.detail == "no ticket"

@@ -12,7 +12,6 @@ from authgate.model import Site
 from authgate.networks import NetworkSet
 from authgate.policy.index import PathIndex
 from authgate.policy.rules import Rule, RuleContext, parse_rule
-from authgate.policy.terms import named_groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +24,7 @@ class Policy:
         anywhere: index of the rules without ``hosts``.
         by_host: index of the rules that name the host.
         groups: every group that a rule names in full, as `Group` atoms write it.
+        handlers: every handler that a rule asks.
     """
 
     hosts: frozenset[str]
@@ -32,14 +32,15 @@ class Policy:
     anywhere: PathIndex
     by_host: Mapping[str, PathIndex]
     groups: frozenset[str]
+    handlers: frozenset[str]
 
     def matching(self, host: str, path: str, method: str) -> Iterator[tuple[Rule, Mapping[str, str]]]:
         """Yield the rules that match host, path and method, in the order of the policy, each once."""
         segments = path.split("/")[1:]
-        runs = self.anywhere.find(segments)
+        runs = self.anywhere.find(path, segments)
         of_host = self.by_host.get(host)
         if of_host is not None:
-            runs += of_host.find(segments)
+            runs += of_host.find(path, segments)
         # Each run is in order already; usually there is only one, and it needs no merging.
         entries = runs[0] if len(runs) == 1 else sorted(entry for run in runs for entry in run)
         last = None
@@ -47,7 +48,7 @@ class Policy:
             rule = entry.rule
             if rule is not last and (rule.methods is None or method in rule.methods):
                 last = rule
-                yield rule, entry.captured(segments)
+                yield rule, entry.captured(segments) if entry.captures else entry.found
 
 
 def compile_policy(
@@ -85,5 +86,6 @@ def compile_policy(
             host: PathIndex((order, rule) for order, rule in enumerate(rules) if rule.hosts and host in rule.hosts)
             for host in {host for rule in rules for host in rule.hosts or ()}
         },
-        groups=frozenset(group for rule in rules for term in rule.terms for group in named_groups(term)),
+        groups=frozenset(group for rule in rules for term in rule.terms for group in term.groups),
+        handlers=frozenset(handler for rule in rules for term in rule.terms for handler in term.handlers),
     )

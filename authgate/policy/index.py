@@ -1,39 +1,37 @@
 """Finds the rules whose path matches, at a cost that depends on the path and not on how many rules there are.
 
 A trie over segments. Literal segments are dictionary look-ups; a capture is one branch however many rules use it;
-only globs (``*.pdf``) at one node are tried one after the other.
+only globs (``*.pdf``) at one node, and regular expressions, are tried one after the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
-from authgate.patterns import Capture, Glob, Literal, PathPattern
+from authgate.patterns import Capture, Glob, Literal, PathPattern, RegexPattern
 from authgate.policy.rules import Rule
 
-_NO_CAPTURES: Mapping[str, str] = {}
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Entry:
-    """One path pattern of one rule.
+class Entry(NamedTuple):
+    """One pattern of one rule.
 
     Args:
         order: position of the rule in the policy, then of the pattern in the rule: the first as written counts.
         captures: names and the index of the segment each stands for.
+        found: what they stand for, when a regular expression has found it already.
     """
 
     order: tuple[int, int]
     rule: Rule
-    captures: tuple[tuple[str, int], ...]
-
-    def __lt__(self, other: Entry) -> bool:
-        return self.order < other.order
+    captures: tuple[tuple[str, int], ...] = ()
+    found: Mapping[str, str] = MappingProxyType({})
 
     def captured(self, segments: list[str]) -> Mapping[str, str]:
         """Return what this path's captures stand for."""
-        return {name: segments[position] for name, position in self.captures} if self.captures else _NO_CAPTURES
+        return {name: segments[position] for name, position in self.captures}
 
 
 @dataclass(slots=True)
@@ -60,13 +58,17 @@ class _Node:
 class PathIndex:
     """An immutable index of rules by path."""
 
-    __slots__ = ("_root",)
+    __slots__ = ("_regexes", "_root")
 
     def __init__(self, rules: Iterable[tuple[int, Rule]]) -> None:
         self._root = _Node()
+        self._regexes: list[tuple[tuple[int, int], Rule, RegexPattern]] = []
         for order, rule in rules:
             for position, pattern in enumerate(rule.paths):
-                self._insert((order, position), rule, pattern)
+                if isinstance(pattern, RegexPattern):
+                    self._regexes.append(((order, position), rule, pattern))
+                else:
+                    self._insert((order, position), rule, pattern)
 
     def _insert(self, order: tuple[int, int], rule: Rule, pattern: PathPattern) -> None:
         node = self._root
@@ -77,12 +79,26 @@ class PathIndex:
         )
         (node.subtree if pattern.subtree else node.ends).append(Entry(order, rule, captures))
 
-    def find(self, segments: list[str]) -> list[list[Entry]]:
+    def find(self, path: str, segments: list[str]) -> list[list[Entry]]:
         """Return runs of matching entries, each run in order.
 
         Args:
-            segments: a canonical path split at its slashes, without the empty text before the first.
+            path: canonical.
+            segments: the same, split at its slashes, without the empty text before the first.
         """
+        runs = self._walk(segments)
+        if self._regexes:
+            raw = path.encode()
+            run = []
+            for order, rule, pattern in self._regexes:
+                found = pattern.match(raw)
+                if found is not None:
+                    run.append(Entry(order, rule, found=found))
+            if run:
+                runs.append(run)
+        return runs
+
+    def _walk(self, segments: list[str]) -> list[list[Entry]]:
         nodes = [self._root]
         runs = [self._root.subtree] if self._root.subtree else []
         for segment in segments:

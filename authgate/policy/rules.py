@@ -4,16 +4,20 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import MappingProxyType
 
 from authgate.errors import Problem
 from authgate.networks import NetworkSet
-from authgate.patterns import PathPattern, PatternError, parse_pattern
-from authgate.policy.terms import Term, TermError, admits_strangers, parse_term
+from authgate.patterns import PathPattern, PatternError, RegexPattern, parse_pattern
+from authgate.policy.parsing import TermError, parse_term
+from authgate.policy.terms import Term
 
 # Also a header value and a metric label, so nothing that needs escaping there.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/-]{0,63}")
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
 _CACHE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,199}")
+
+_MAX_TEXTS = 1000
 
 # Protected answers carry no Cache-Control of their own, and a cache in front would give one visitor's file to all.
 DEFAULT_CACHE = "private, no-cache"
@@ -28,18 +32,22 @@ class Rule:
         hosts: the hosts it is about, wildcards resolved; None for every host.
         methods: None for every method.
         allow: None when the rule has no ``allow`` at all: a guard, which refuses or passes on to the next rule.
-        asks_identity: some term looks at who asks.
+        needs_identity: some term looks at who asks, or asks a handler, which may.
+        asks_second_factor: some term looks at ``mfa``.
+        options: for handlers; the rule's own table, read-only.
     """
 
     name: str
     place: str
-    paths: tuple[PathPattern, ...]
+    paths: tuple[PathPattern | RegexPattern, ...]
     hosts: frozenset[str] | None
     methods: frozenset[str] | None
     deny: tuple[Term, ...]
     allow: tuple[Term, ...] | None
     cache: str
-    asks_identity: bool
+    needs_identity: bool
+    asks_second_factor: bool
+    options: Mapping[str, object]
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -83,6 +91,9 @@ class _Table:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             self.problem(f"{key} is not a list of texts", hint)
             return None
+        if len(value) > _MAX_TEXTS:
+            self.problem(f"{key} has over {_MAX_TEXTS} entries", "write several rules, or a group")
+            return None
         return tuple(value)
 
 
@@ -106,9 +117,15 @@ def parse_rule(place: str, table: object, context: RuleContext, problems: list[P
     deny, allow = _parse_terms(reading, "deny", context), _parse_terms(reading, "allow", context)
     if "deny" not in table and "allow" not in table:
         reading.problem("a rule allows or denies", 'write allow = ["authenticated"], for example')
-    _check_captures(reading, paths, (*(deny or ()), *(allow or ())))
+    terms = (*(deny or ()), *(allow or ()))
+    _check_captures(reading, paths, terms)
+    options = table.get("options", {})
+    if not isinstance(options, dict):
+        reading.problem("options is not a table", 'write options = { database = "/srv/rights.db" }')
+    elif options and not any(term.handlers for term in terms):
+        reading.problem("options without a handler", "only handlers read them")
     for term in allow or ():
-        if admits_strangers(term):
+        if term.admits_strangers:
             reading.problem(f'"{term.text}" in allow admits strangers', f'write "authenticated & {term.text}"')
     if len(problems) > before or name is None:
         return None
@@ -121,11 +138,13 @@ def parse_rule(place: str, table: object, context: RuleContext, problems: list[P
         deny=deny or (),
         allow=allow,
         cache=cache or DEFAULT_CACHE,
-        asks_identity=any(term.asks_identity for term in (*(deny or ()), *(allow or ()))),
+        needs_identity=any(term.asks_identity or term.handlers for term in terms),
+        asks_second_factor=any(term.asks_second_factor for term in terms),
+        options=MappingProxyType(options),
     )
 
 
-def _parse_paths(reading: _Table) -> tuple[PathPattern, ...]:
+def _parse_paths(reading: _Table) -> tuple[PathPattern | RegexPattern, ...]:
     texts = reading.texts("paths", 'write paths = ["/reports/**"]')
     if not texts and not (texts is None and "paths" in reading.table):
         reading.problem("a rule has paths", 'write paths = ["/reports/**"]; "/**" is every path')
@@ -136,9 +155,9 @@ def _parse_each(
     reading: _Table,
     key: str,
     texts: Iterable[str],
-    parse: Callable[[str], PathPattern],
+    parse: Callable[[str], PathPattern | RegexPattern],
     error: type[PatternError],
-) -> list[PathPattern]:
+) -> list[PathPattern | RegexPattern]:
     values = []
     for text in texts:
         try:
@@ -202,7 +221,7 @@ def _parse_terms(reading: _Table, key: str, context: RuleContext) -> tuple[Term,
     return tuple(terms)
 
 
-def _check_captures(reading: _Table, paths: Iterable[PathPattern], terms: Iterable[Term]) -> None:
+def _check_captures(reading: _Table, paths: Iterable[PathPattern | RegexPattern], terms: Iterable[Term]) -> None:
     wanted = frozenset[str]().union(*(term.captures for term in terms))
     for pattern in paths:
         for name in sorted(wanted - pattern.captures):
@@ -212,5 +231,5 @@ def _check_captures(reading: _Table, paths: Iterable[PathPattern], terms: Iterab
             )
 
 
-_KEYS = frozenset({"name", "hosts", "paths", "methods", "deny", "allow", "cache"})
+_KEYS = frozenset({"name", "hosts", "paths", "methods", "deny", "allow", "cache", "options"})
 _ALL_KEYS = ", ".join(sorted(_KEYS))
