@@ -1,19 +1,24 @@
 """The configuration file, read once into frozen values. Everything wrong in it is reported together."""
 
+import gc
+import hashlib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from glob import glob, has_magic
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from authgate.errors import ConfigError, Problem
-from authgate.model import Site
+from authgate.model import CredentialKind, Site
 from authgate.networks import NetworkSet, parse_address, parse_network
 from authgate.policy import Policy, compile_policy
 
@@ -27,12 +32,39 @@ _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NETWORK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
+class PolicyTest(BaseModel):
+    """One ``[[tests]]`` table: who asks for what, and what has to come out.
+
+    Args:
+        place: where it stands.
+        subject: written ``as``; empty for anonymous.
+        request: method and address, ``GET https://files.example.com/x``.
+        rule: the rule that has to decide; None when any may.
+        at: the moment of the request; None: now.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    place: str
+    subject: Annotated[str, Field(strict=True, alias="as", max_length=256)] = ""
+    groups: tuple[str, ...] | None = None
+    claims: dict[str, str] = {}
+    via: CredentialKind = CredentialKind.SESSION
+    mfa: Annotated[bool, Field(strict=True)] = False
+    ip: str | None = None
+    request: Annotated[str, Field(strict=True)]
+    expect: Literal["allow", "refuse", "login"]
+    rule: str | None = None
+    at: AwareDatetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """A configuration that can be run.
 
     Args:
         path: the file it was read from.
+        version: names the content of this file and of those it includes; 12 hex digits.
         store: ``memory:`` or ``sqlite:`` and an absolute path.
         socket_group: group that may use the unix sockets; None leaves the process's own.
         idle_timeout: seconds.
@@ -40,6 +72,7 @@ class Settings:
     """
 
     path: Path
+    version: str
     store: str
     realm: str
     workers: int
@@ -52,6 +85,7 @@ class Settings:
     idle_timeout: float
     lifetime: float
     policy: Policy
+    tests: tuple[PolicyTest, ...]
 
     def site(self, host: str) -> Site | None:
         """Return the site with this host (lower case, without port); None when there is none."""
@@ -64,31 +98,52 @@ def load(path: Path) -> Settings:
     Raises:
         ConfigError: with everything that is wrong.
     """
-    return parse(_read(path), path)
+    with _no_collections():
+        content, document = _read(path, path.name)
+        return parse(document, path, content)
 
 
-def parse(document: Mapping[str, object], path: Path) -> Settings:
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Hold back garbage collections: nothing of a policy is garbage, and looking is a third of the time it takes."""
+    were_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if were_on:
+            gc.enable()
+
+
+def parse(document: Mapping[str, object], path: Path, content: bytes = b"") -> Settings:
     """Check a parsed configuration file; relative paths in it are relative to the folder of `path`.
+
+    Args:
+        content: what `document` was parsed from, for the version.
 
     Raises:
         ConfigError: with everything that is wrong.
     """
     problems: list[Problem] = []
-    raw = _validate({key: value for key, value in document.items() if key != "rules"}, path, problems)
+    raw = _validate({key: value for key, value in document.items() if key not in _LISTS}, path, problems)
+    included = _included(raw.include, path, problems)
+    files = {path.name: document, **{name: parsed for name, (_, parsed) in included.items()}}
     networks = _networks(raw.networks, path, problems)
     before = len(problems)
     sites = _sites(raw.sites, path, problems)
     _check_together(raw, path, problems)
     policy = None
     try:
-        policy = _policy(document.get("rules", []), path, sites, networks, sites_known=len(problems) == before)
+        policy = _policy(files, sites, networks, sites_known=len(problems) == before)
     except ConfigError as error:
         problems += error.problems
+    tests = _tests(files, problems)
     if problems or policy is None:
         raise ConfigError(problems)
     folder = path.parent
     return Settings(
         path=path,
+        version=_version([content, *(text for text, _ in included.values())]),
         store=raw.store if raw.store == "memory:" else f"sqlite:{folder / raw.store.removeprefix('sqlite:')}",
         realm=raw.realm,
         workers=raw.workers,
@@ -101,6 +156,7 @@ def parse(document: Mapping[str, object], path: Path) -> Settings:
         idle_timeout=raw.session.idle_timeout,
         lifetime=raw.session.lifetime,
         policy=policy,
+        tests=tests,
     )
 
 
@@ -153,7 +209,13 @@ class _File(_Section):
     users: _Users = _Users()
     session: _Session = _Session()
     networks: dict[str, list[Text]] = {}
+    include: list[Text] = []
 
+
+# Tables that are read one by one, from the file itself and from those it includes.
+_LISTS = ("rules", "tests")
+_MAX_INCLUDED = 1000
+_TEST_KEYS = [field.alias or name for name, field in PolicyTest.model_fields.items() if name != "place"]
 
 # What pydantic's pattern errors cannot say in words.
 _HINTS: Mapping[str, str] = {
@@ -164,17 +226,25 @@ _HINTS: Mapping[str, str] = {
 }
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+# What a file holds, as it stands there and parsed.
+_Content = tuple[bytes, Mapping[str, Any]]
+
+
+def _read(path: Path, name: str) -> _Content:
+    """Read a file that problems call `name`."""
     try:
         if path.stat().st_size > _MAX_FILE:
             raise ConfigError([Problem(str(path), "the file is over 64 MiB")])
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        content = path.read_bytes()
+        if content.startswith(BOM_UTF8):
+            raise ConfigError([Problem(name, "begins with a byte order mark", "save the file as UTF-8 without it")])
+        return content, tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ConfigError([Problem(path.name, f"byte {error.start} is not UTF-8", "save the file as UTF-8")]) from None
+        raise ConfigError([Problem(name, f"byte {error.start} is not UTF-8", "save the file as UTF-8")]) from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Problem(path.name, f"not TOML: {error}")]) from None
+        raise ConfigError([Problem(name, f"not TOML: {error}")]) from None
     except RecursionError:
-        raise ConfigError([Problem(path.name, "not TOML: nested too deeply")]) from None
+        raise ConfigError([Problem(name, "not TOML: nested too deeply")]) from None
     except OSError as error:
         problem = Problem(str(path), (error.strerror or "cannot be read").lower(), "name the file with --config FILE")
         raise ConfigError([problem]) from None
@@ -209,7 +279,20 @@ def _problem(kind: str, loc: tuple[int | str, ...], message: str, path: Path) ->
         return Problem(f"{path.name}: {key}", what, hint)
     if kind == "string_pattern_mismatch":
         return Problem(f"{path.name}: {key}", "not valid", _HINTS.get(key, "control characters are not allowed"))
-    return Problem(f"{path.name}: {key}", message[:1].lower() + message[1:])
+    return Problem(f"{path.name}: {key}", *_in_words(kind, message, key))
+
+
+def _in_words(kind: str, message: str, key: str) -> tuple[str, str]:
+    """Return what is wrong and a hint, where pydantic's own words are about Python."""
+    if kind in {"model_type", "dict_type"}:
+        return "not a section", f"write [{key}] on a line of its own, and its keys below"
+    if key == "sites" and kind == "list_type":
+        return "not a list of tables", "write [[sites]], in double brackets"
+    if kind in {"list_type", "tuple_type"}:
+        return "not a list", 'write it in brackets: ["..."]'
+    if kind == "timezone_aware":
+        return "a moment without its zone", "write 2026-11-20T19:30:00+01:00"
+    return ("missing" if kind == "missing" else message[:1].lower() + message[1:]), ""
 
 
 def _keys(parent: tuple[int | str, ...]) -> list[str]:
@@ -217,7 +300,7 @@ def _keys(parent: tuple[int | str, ...]) -> list[str]:
         "sites": _Site, "listen": _Listen, "users": _Users, "session": _Session,
     }  # fmt: skip
     model = sections[str(parent[0])] if parent else _File
-    return [*model.model_fields, *([] if parent else ["rules"])]
+    return [*model.model_fields, *([] if parent else _LISTS)]
 
 
 def _sites(raw: Iterable[_Site], path: Path, problems: list[Problem]) -> tuple[Site, ...]:
@@ -277,19 +360,91 @@ def _networks(raw: Mapping[str, list[str]], path: Path, problems: list[Problem])
     return networks
 
 
+def _version(contents: Iterable[bytes]) -> str:
+    # Of digests, so that a line that moves from one file to the next is another content.
+    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()[:12]
+
+
+def _included(patterns: Iterable[str], path: Path, problems: list[Problem]) -> Mapping[str, _Content]:
+    """Return the included files by name, in the order of the patterns as written, the files of each by name."""
+    names: dict[str, None] = {}
+    for index, pattern in enumerate(patterns):
+        place = f"{path.name}: include[{index}]"
+        # Not Path.glob: it finds hidden files too, such as an editor's.
+        found = sorted(glob(pattern, root_dir=path.parent))  # noqa: PTH207
+        if not found and not has_magic(pattern):
+            problems.append(Problem(place, f'there is no file "{pattern}"', "names are relative to this file"))
+        names |= dict.fromkeys(found)
+    if len(names) > _MAX_INCLUDED:
+        problems.append(Problem(f"{path.name}: include", f"over {_MAX_INCLUDED} files"))
+        return {}
+    files: dict[str, _Content] = {}
+    for name in names:
+        try:
+            files[name] = _read(path.parent / name, name)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        for key in sorted(files[name][1].keys() - set(_LISTS)):
+            problems.append(
+                Problem(f"{name}: {key}", "an included file holds rules and tests only", f"move it to {path.name}")
+            )
+    return files
+
+
 def _policy(
-    tables: object, path: Path, sites: tuple[Site, ...], networks: Mapping[str, NetworkSet], *, sites_known: bool
+    files: Mapping[str, Mapping[str, object]],
+    sites: tuple[Site, ...],
+    networks: Mapping[str, NetworkSet],
+    *,
+    sites_known: bool,
 ) -> Policy:
-    if not isinstance(tables, list):
-        raise ConfigError(
-            [Problem(f"{path.name}: rules", "not a list of tables", "write [[rules]], in double brackets")]
-        )
+    problems: list[Problem] = []
+    tables = list(_tables(files, "rules", problems))
     if not sites_known:
         # Nothing is wrong with a rule's hosts when it is the sites that could not be read.
-        tables = [{key: table[key] for key in table if key != "hosts"} for table in tables if isinstance(table, dict)]
-    return compile_policy(
-        [(f"{path.name}: rules[{index}]", table) for index, table in enumerate(tables)], sites, networks
-    )
+        tables = [(place, _without_hosts(table)) for place, table in tables]
+    try:
+        policy = compile_policy(tables, sites, networks)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return policy
+
+
+def _tables(
+    files: Mapping[str, Mapping[str, object]], key: str, problems: list[Problem]
+) -> Iterator[tuple[str, object]]:
+    for name, document in files.items():
+        tables = document.get(key, [])
+        if isinstance(tables, list):
+            yield from ((f"{name}: {key}[{index}]", table) for index, table in enumerate(tables))
+        else:
+            problems.append(Problem(f"{name}: {key}", "not a list of tables", f"write [[{key}]], in double brackets"))
+
+
+def _without_hosts(table: object) -> object:
+    return {key: table[key] for key in table if key != "hosts"} if isinstance(table, dict) else table
+
+
+def _tests(files: Mapping[str, Mapping[str, object]], problems: list[Problem]) -> tuple[PolicyTest, ...]:
+    tests: list[PolicyTest] = []
+    for place, table in _tables(files, "tests", problems):
+        if not isinstance(table, dict):
+            problems.append(Problem(place, "a test is a table", "write [[tests]] above its keys"))
+            continue
+        try:
+            tests.append(PolicyTest.model_validate({**table, "place": place}))
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_context=False, include_input=False):
+                key = ".".join(map(str, detail["loc"]))
+                if detail["type"] == "extra_forbidden":
+                    message, hint = "unknown key", f"the keys are {', '.join(_TEST_KEYS)}"
+                else:
+                    message, hint = _in_words(detail["type"], detail["msg"], key)
+                problems.append(Problem(f"{place}: {key}", message, hint))
+    return tuple(tests)
 
 
 def _check_together(raw: _File, path: Path, problems: list[Problem]) -> None:

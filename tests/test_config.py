@@ -246,3 +246,20 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes, mess
 def test_a_missing_file_is_refused_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such file or directory; name the file with --config FILE"):
         load(tmp_path / "authgate.toml")
+
+
+def test_version_names_the_content_of_all_files(tmp_path: Path) -> None:
+    config, included = tmp_path / "authgate.toml", tmp_path / "more.toml"
+
+    def version(text: str, more: str) -> str:
+        config.write_text(text)
+        included.write_text(more)
+        return load(config).version
+
+    main = f'include = ["more.toml"]\n{SITE}'
+    first = version(main, RULE)
+
+    assert version(main, RULE) == first
+    assert len(first) == 12
+    others = [version(f"{main}\n", RULE), version(main, f"{RULE}\n"), version(f"{main}{RULE}", ""), version(SITE, RULE)]
+    assert len({first, *others}) == 5
