@@ -14,6 +14,7 @@ from authgate.credentials.passwords import Passwords
 from authgate.credentials.session import KIND, SessionData, Sessions, decode
 from authgate.credentials.users import LocalUsers
 from authgate.errors import StoreUnavailable
+from authgate.handlers import Handlers, load_handlers
 from authgate.pdp import Pdp
 from authgate.protocols.subrequest import create_check
 from authgate.stores import Store
@@ -48,12 +49,22 @@ class Worker:
         sessions: CachedRecords[SessionData],
         users: LocalUsers,
         passwords: Passwords,
+        handlers: Handlers,
     ) -> None:
         self.applications = applications
         self._store = store
         self._sessions = sessions
         self._users = users
         self._passwords = passwords
+        self._handlers = handlers
+
+    async def setup(self) -> None:
+        """Let the site's handlers prepare themselves.
+
+        Raises:
+            ConfigError: one of them cannot.
+        """
+        await self._handlers.setup()
 
     async def run(self) -> None:
         """Hear of revocations, watch the user files and clear away what expired, until cancelled.
@@ -78,6 +89,7 @@ class Worker:
     async def aclose(self) -> None:
         """Release threads, files and connections."""
         self._passwords.close()
+        await self._handlers.close()
         await self._store.aclose()
 
     async def _poll_users(self) -> None:
@@ -103,17 +115,18 @@ def create_worker(settings: Settings) -> Worker:
     clock = time.time
     users = LocalUsers(settings.htpasswd, settings.groups)
     users.load()
+    handlers = load_handlers(settings.policy.handlers, settings.path.parent.absolute())
     store = open_store(settings.store, clock)
     records = CachedRecords(store, KIND, decode, _CACHED_SESSIONS)
     sessions = Sessions(records, store, users, settings.idle_timeout, settings.lifetime, clock)
     passwords = Passwords(users)
     credentials = Credentials(sessions, BasicVerifier(users, passwords))
-    pdp = Pdp(settings.policy, settings.sites, credentials)
+    pdp = Pdp(settings.policy, settings.sites, credentials, handlers)
     applications: Mapping[str, ASGIApp] = {
-        "check": create_check(pdp, settings.realm, clock),
+        "check": create_check(pdp, settings.realm, clock, settings.version),
         "web": create_web(settings, credentials, sessions, passwords, clock),
     }
-    return Worker(applications, store, records, users, passwords)
+    return Worker(applications, store, records, users, passwords, handlers)
 
 
 def examine(settings: Settings) -> None:

@@ -2,18 +2,27 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from random import getrandbits
 from typing import NamedTuple
 
 from authgate.credentials import Credentials, Presented
-from authgate.engine import decide
-from authgate.model import AccessRequest, CredentialKind, Decision, Facts, Identity, Need, Outcome, Reason, Site
+from authgate.engine import Witness, decide
+from authgate.errors import AuthgateError
+from authgate.handlers import Handlers
+from authgate.model import ANONYMOUS, NOBODY, AccessRequest, Decision, Facts, Need, Outcome, Reason, Site
 from authgate.policy import Policy
 
 log = logging.getLogger("authgate")
 
 # nginx waits 2 s for an answer (proxy_read_timeout in deploy/nginx); a late answer is a 500 for the client.
 DECISION_DEADLINE = 1.5
+
+# More than any sane rule asks; a decision always ends.
+MAX_FACTS = 64
+
+
+Fetch = Callable[[Need, Facts], Awaitable[Facts]]
 
 
 class Answer(NamedTuple):
@@ -30,10 +39,13 @@ class Answer(NamedTuple):
 class Pdp:
     """Decides access requests with one policy."""
 
-    def __init__(self, policy: Policy, sites: tuple[Site, ...], credentials: Credentials) -> None:
+    def __init__(
+        self, policy: Policy, sites: tuple[Site, ...], credentials: Credentials, handlers: Handlers | None = None
+    ) -> None:
         self.policy = policy
         self.sites = {site.host: site for site in sites}
         self._credentials = credentials
+        self._handlers = handlers or Handlers({})
 
     async def evaluate(self, request: AccessRequest, presented: Presented) -> Answer:
         """Decide `request`; never raises."""
@@ -41,26 +53,66 @@ class Pdp:
             site = self.sites.get(request.host)
             # What is known without waiting is handed over at once: that costs less than a first decision whose only
             # outcome is that it is needed.
-            known = self._credentials.peek(presented, site) if site else None
-            decision = decide(self.policy, request, Facts(known))
-            if decision is Need.IDENTITY and site:
-                decision = decide(self.policy, request, Facts(await self._identify(site, presented)))
+            facts = Facts(self._credentials.peek(presented, site) if site else None)
+            decision = decide(self.policy, request, facts)
             if isinstance(decision, Decision):
                 return answer(decision)
-            log.error("decide() asks again for %s", decision.value)
+            if site:
+                return answer(await self._decide_with(decision, request, facts, presented, site))
         except Exception:
             log.exception("a decision failed")
         return answer(Decision(Outcome.REFUSE, Reason.HANDLER_ERROR))
 
-    async def _identify(self, site: Site, presented: Presented) -> Identity:
+    async def _decide_with(
+        self, need: Need, request: AccessRequest, facts: Facts, presented: Presented, site: Site
+    ) -> Decision:
+        """Fetch one fact after the other until there is a decision, or no time left."""
+        late = Reason.BUSY
+
+        async def fetch(need: Need, facts: Facts) -> Facts:
+            nonlocal late
+            if need.call is None:
+                return facts._replace(identity=await self._credentials.verify(presented, site))
+            late = Reason.HANDLER_ERROR
+            return await ask_handler(self._handlers, need, request, facts)
+
         try:
             async with asyncio.timeout(DECISION_DEADLINE):
-                return await self._credentials.verify(presented, site)
+                return await settle(self.policy, request, await fetch(need, facts), fetch)
         except TimeoutError:
-            return Identity(None, CredentialKind.NONE, Reason.BUSY)
+            log.warning("a decision took over %s s: %s", DECISION_DEADLINE, late)
+            return Decision(Outcome.REFUSE, late)
+
+
+async def settle(
+    policy: Policy, request: AccessRequest, facts: Facts, fetch: Fetch, witness: Witness | None = None
+) -> Decision:
+    """Decide, fetching what is needed until nothing is.
+
+    Args:
+        witness: see `decide`; told anew each time the rules are looked at.
+
+    Raises:
+        AuthgateError: a rule needs more facts than any may.
+    """
+    for _ in range(MAX_FACTS):
+        decided = decide(policy, request, facts, witness)
+        if isinstance(decided, Decision):
+            return decided
+        facts = await fetch(decided, facts)
+    raise AuthgateError(f"a decision needs over {MAX_FACTS} facts")
+
+
+async def ask_handler(handlers: Handlers, need: Need, request: AccessRequest, facts: Facts) -> Facts:
+    """Return the facts with what a handler said added to them; `need` names one."""
+    if need.call is None:
+        return facts
+    subject = (facts.identity or NOBODY).subject or ANONYMOUS
+    said = await handlers.ask(need, request._replace(subject=subject))
+    return facts._replace(answers={**facts.answers, need.call: said})
 
 
 def answer(decision: Decision) -> Answer:
     """Give a decision its id."""
     # Tells decisions apart, proves nothing: it need not be hard to guess.
-    return Answer(f"{getrandbits(64):016x}", decision)
+    return Answer(getrandbits(64).to_bytes(8).hex(), decision)

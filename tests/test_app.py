@@ -14,6 +14,7 @@ from authgate.credentials.passwords import Passwords
 from authgate.credentials.session import KIND, decode
 from authgate.credentials.users import LocalUsers
 from authgate.errors import ConfigError, StoreUnavailable
+from authgate.handlers import Handlers
 from authgate.stores import Record
 from authgate.stores.cache import CachedRecords
 from authgate.stores.memory import MemoryStore
@@ -49,7 +50,7 @@ class SteadyStore(FaultyStore):
 
 def worker_on(store: MemoryStore) -> Worker:
     users = LocalUsers(None, None)
-    return Worker({}, store, CachedRecords(store, KIND, decode, 1), users, Passwords(users))
+    return Worker({}, store, CachedRecords(store, KIND, decode, 1), users, Passwords(users), Handlers({}))
 
 
 def settings(folder: Path) -> Settings:
@@ -136,7 +137,7 @@ def test_changed_users_are_noticed(tmp_path: Path) -> None:
         users = LocalUsers(tmp_path / "users.htpasswd", tmp_path / "groups")
         users.load()
         store = SteadyStore()
-        worker = Worker({}, store, CachedRecords(store, KIND, decode, 1), users, Passwords(users))
+        worker = Worker({}, store, CachedRecords(store, KIND, decode, 1), users, Passwords(users), Handlers({}))
         write(tmp_path / "users.htpasswd", f"bob:{sha('b')}\n")
         await running(worker, lambda: users.find("bob") is not None and users.find("alice") is None)
 

@@ -10,7 +10,8 @@ from authgate.credentials import Credentials, Presented
 from authgate.credentials.basic import BasicVerifier
 from authgate.credentials.passwords import Passwords
 from authgate.credentials.session import KIND, Sessions, decode
-from authgate.model import AccessRequest, Decision, Identity, Outcome, Reason, Site
+from authgate.handlers import Handlers
+from authgate.model import AccessRequest, Decision, Identity, Outcome, Reason, Site, allow, deny, login
 from authgate.pdp import Pdp
 from authgate.stores.cache import CachedRecords
 from authgate.stores.memory import MemoryStore
@@ -111,3 +112,89 @@ def test_every_decision_has_an_id_of_its_own(tmp_path: Path) -> None:
 
     assert len(ids) == 100
     assert all(len(name) == 16 for name in ids)
+
+
+def handled(folder: Path, *functions: Callable[[AccessRequest], object], presented: Presented = NOTHING) -> Decision:
+    """Decide with a policy whose only term asks these one after the other."""
+    term = " & ".join(f"handler:site::f{index}" for index in range(len(functions)))
+    policy = compiled({"paths": ["/{owner}/**"], "allow": [term], "options": {"limit": 3}})
+
+    async def run() -> Decision:
+        handlers = Handlers({f"site::f{index}": function for index, function in enumerate(functions)})
+        answer = await Pdp(policy, SITES, credentials(folder), handlers).evaluate(request("/bob/x"), presented)
+        await handlers.close()
+        return answer.decision
+
+    return asyncio.run(run())
+
+
+def test_a_handler_is_told_who_asks_and_what_the_rule_says(tmp_path: Path) -> None:
+    found: list[AccessRequest] = []
+
+    def note(asked: AccessRequest) -> Decision:
+        found.append(asked)
+        return allow()
+
+    decision = handled(tmp_path, note, presented=Presented("", "Basic YWxpY2U6c2VjcmV0"))
+
+    assert decision.allowed
+    (asked,) = found
+    assert (asked.subject.name, asked.rule, asked.captures, asked.options) == (
+        "alice", "r0", {"owner": "bob"}, {"limit": 3},
+    )  # fmt: skip
+
+
+def test_a_handler_is_told_that_nobody_asks(tmp_path: Path) -> None:
+    decision = handled(tmp_path, lambda asked: login() if asked.subject.is_anonymous else allow())
+
+    assert (decision.outcome, decision.reason) == (Outcome.LOGIN, Reason.LOGIN_REQUIRED)
+
+
+def test_handlers_of_one_term_are_asked_until_one_does_not_allow(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def noting(name: str, answer: Decision) -> Callable[[AccessRequest], Decision]:
+        def f(_: AccessRequest) -> Decision:
+            asked.append(name)
+            return answer
+
+        return f
+
+    decision = handled(tmp_path, noting("a", allow()), noting("b", deny("no ticket")), noting("c", allow()))
+
+    assert (decision.reason, decision.detail) == (Reason.DENIED_BY_RULE, "no ticket")
+    assert asked == ["a", "b"]
+
+
+def test_handlers_that_take_long_together_end_with_the_time_of_a_decision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("authgate.pdp.DECISION_DEADLINE", 0.05)
+
+    async def quick(_: AccessRequest) -> Decision:
+        return allow()
+
+    async def slow(_: AccessRequest) -> None:
+        await asyncio.Event().wait()
+
+    decision = handled(tmp_path, quick, slow)
+
+    assert (decision.outcome, decision.reason) == (Outcome.REFUSE, Reason.HANDLER_ERROR)
+    assert "a decision took over 0.05 s: handler_error" in caplog.text
+
+
+def test_a_handler_that_ends_the_process_ends_only_its_decision(tmp_path: Path) -> None:
+    async def leave(_: AccessRequest) -> None:
+        raise SystemExit(3)
+
+    decision = handled(tmp_path, leave)
+
+    assert (decision.outcome, decision.reason, decision.rule) == (Outcome.REFUSE, Reason.HANDLER_ERROR, "r0")
+
+
+def test_a_rule_whose_handler_is_not_loaded_refuses(tmp_path: Path) -> None:
+    policy = compiled({"paths": ["/**"], "allow": ["handler:site::f"]})
+
+    decision = asyncio.run(Pdp(policy, SITES, credentials(tmp_path)).evaluate(request(), NOTHING)).decision
+
+    assert (decision.outcome, decision.reason) == (Outcome.REFUSE, Reason.HANDLER_ERROR)

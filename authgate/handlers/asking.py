@@ -1,0 +1,149 @@
+"""Asking handlers, so that nothing that they do harms more than the one decision."""
+
+import asyncio
+import inspect
+import logging
+import traceback
+from asyncio import Future as Waiting
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import copy_context
+from dataclasses import dataclass
+from types import ModuleType
+from typing import cast
+
+from authgate.errors import ConfigError, Problem
+from authgate.handlers.threads import THREADS, Threads
+from authgate.model import AccessRequest, Decision, Need, Outcome, Reason, allow, deny, login
+
+log = logging.getLogger("authgate")
+
+# Seconds a handler may take; a decision has 1.5 in all.
+DEADLINE = 1.0
+
+Function = Callable[[AccessRequest], object]
+
+# A site's module may end itself while it is imported or set up, as scripts do.
+ENDS = (Exception, SystemExit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """What came out of a handler instead of an answer."""
+
+    traceback: str
+
+
+class Handlers:
+    """The handlers of one policy, imported.
+
+    Args:
+        functions: by reference, ``package.module::function``.
+        modules: those whose `setup` and `close` are called.
+    """
+
+    def __init__(self, functions: Mapping[str, Function], modules: Iterable[ModuleType] = ()) -> None:
+        self._functions = functions
+        self._modules = list(modules)
+        self._threads = Threads()
+
+    async def ask(self, need: Need, request: AccessRequest) -> Decision | None:
+        """Ask the handler that a rule needs; what goes wrong is a refusal with ``handler_error``."""
+        if need.call is None:
+            return None
+        reference, rule = need.call
+        function = self._functions.get(reference)
+        if function is None:
+            return _failed(reference, "is not loaded")
+        waiting = self._start(function, request._replace(rule=rule, captures=need.captures, options=need.options))
+        if waiting is None:
+            return _failed(reference, f"was not asked: {THREADS} handlers are running")
+        try:
+            # Not `timeout`: a handler may swallow its cancellation, or cancel the task it finds itself in.
+            done, _ = await asyncio.wait([waiting], timeout=DEADLINE)
+        finally:
+            waiting.cancel()
+        if not done:
+            return _failed(reference, f"took over {DEADLINE:g} s")
+        return _failed(reference, "cancelled itself") if waiting.cancelled() else _answer(reference, waiting.result())
+
+    async def setup(self) -> None:
+        """Call ``setup()`` of each module that has one.
+
+        Raises:
+            ConfigError: one of them failed.
+        """
+        for module in self._modules:
+            try:
+                await _call_if_there(module, "setup")
+            except ENDS as error:
+                log.exception("setup() of %s failed", module.__name__)
+                problem = Problem(f"handler:{module.__name__}", f"setup() failed: {type(error).__name__}: {error}")
+                raise ConfigError([problem]) from error
+
+    async def close(self) -> None:
+        """Call ``close()`` of each module that has one, and let the threads end."""
+        self._threads.close()
+        for module in self._modules:
+            try:
+                await _call_if_there(module, "close")
+            except ENDS:
+                log.exception("close() of %s failed", module.__name__)
+
+    def _start(self, function: Function, request: AccessRequest) -> Waiting[object] | None:
+        """Begin to ask; None when no thread is free."""
+        if _is_async(function):
+            # A task of its own keeps its context variables, its cancellation and its exceptions to itself.
+            return asyncio.create_task(_await_guarded(function, request))
+        context = copy_context()
+        future = self._threads.run(lambda: context.run(_call_guarded, function, request))
+        return None if future is None else asyncio.wrap_future(future)
+
+
+def _is_async(function: Function) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _call_guarded(function: Function, request: AccessRequest) -> object:
+    try:
+        return function(request)
+    except BaseException:  # noqa: BLE001 - in a future, SystemExit ends the loop and StopIteration never arrives
+        return _Raised(traceback.format_exc())
+
+
+async def _await_guarded(function: Function, request: AccessRequest) -> object:
+    try:
+        return await cast("Awaitable[object]", function(request))
+    except BaseException:  # noqa: BLE001 - SystemExit would end the loop
+        return _Raised(traceback.format_exc())
+
+
+def _answer(reference: str, said: object) -> Decision | None:
+    """Return what a handler means: no other field of what it made counts, only these four answers."""
+    if said is None:
+        return None
+    if isinstance(said, _Raised):
+        log.error("handler %s failed\n%s", reference, said.traceback.rstrip())
+        return _failure(said.traceback)
+    # Whoever makes a Decision by hand may put anything into it.
+    if isinstance(said, Decision) and isinstance(cast("object", said.outcome), Outcome):
+        if said.outcome is Outcome.ALLOW:
+            return allow()
+        return login() if said.outcome is Outcome.LOGIN else deny(str(said.detail))
+    return _failed(reference, f"returned {type(said).__name__}, not allow(), deny(), login() or None")
+
+
+async def _call_if_there(module: ModuleType, name: str) -> None:
+    function = getattr(module, name, None)
+    if callable(function):
+        result = function()
+        if inspect.isawaitable(result):
+            await result
+
+
+def _failed(reference: str, why: str) -> Decision:
+    log.error("handler %s %s", reference, why)
+    return _failure(f"{reference} {why}")
+
+
+def _failure(detail: str) -> Decision:
+    return Decision(Outcome.REFUSE, Reason.HANDLER_ERROR, detail=detail)
