@@ -91,7 +91,7 @@ class Sessions:
         lifetime: seconds after login when it ends, used or not.
     """
 
-    def __init__(  # noqa: PLR0917 - three things it works with, three settings
+    def __init__(
         self,
         records: CachedRecords[SessionData],
         store: Records,
@@ -190,7 +190,7 @@ class Sessions:
         due = abs(now - data.seen) * TOUCHES_PER_IDLE_TIMEOUT >= self._idle_timeout
         if due and not 0 < self._touch_after - now <= TOUCH_PAUSE:
             self._schedule_touch(key, replace(data, seen=float(now)))
-        return Identity(account.subject, CredentialKind.SESSION)
+        return account.by_session
 
     def _schedule_touch(self, key: str, data: SessionData) -> None:
         if key in self._touches:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from authgate.credentials.htpasswd import parse_groups, parse_htpasswd
 from authgate.credentials.watched import Watched
 from authgate.errors import ConfigError, Problem
-from authgate.model import Subject
+from authgate.model import CredentialKind, Identity, Subject
 
 
 class Account(NamedTuple):
@@ -22,6 +22,7 @@ class Account(NamedTuple):
     line: str
     fingerprint: str
     subject: Subject
+    by_session: Identity
 
 
 class _Table(NamedTuple):
@@ -34,12 +35,12 @@ class _Table(NamedTuple):
 
 def _table(lines: Mapping[str, str], groups: Mapping[str, frozenset[str]] | None) -> _Table:
     nothing: frozenset[str] = frozenset()
-    accounts = {
-        name: Account(
-            line, _fingerprint(name, line), Subject("", name, None if groups is None else groups.get(name, nothing))
-        )
-        for name, line in lines.items()
-    }
+    accounts: dict[str, Account] = {}
+    for name, line in lines.items():
+        subject = Subject("", name, None if groups is None else groups.get(name, nothing))
+        # Made here once, not at each request.
+        by_session = Identity(subject, CredentialKind.SESSION)
+        accounts[name] = Account(line, _fingerprint(name, line), subject, by_session)
     ordered = tuple(lines.values())
     return _Table(MappingProxyType(accounts), ordered, hashlib.sha256("\n".join(ordered).encode()).digest())
 

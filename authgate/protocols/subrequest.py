@@ -9,14 +9,14 @@ Rules of this module:
 4. No cookie is ever set here.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 from authgate.credentials import Presented
-from authgate.model import ANONYMOUS, AccessRequest, Decision, Outcome, Reason, Subject
-from authgate.networks import parse_address, parse_host
+from authgate.model import ANONYMOUS, AccessRequest, CredentialKind, Decision, Outcome, Reason, Subject
+from authgate.networks import Address, parse_address, parse_host
 from authgate.paths import from_wire
 from authgate.pdp import Answer, Pdp, answer
 from authgate.redirects import login_location
@@ -31,44 +31,55 @@ Fields = Mapping[bytes, bytes]
 # Every field that is looked at; all others are not seen.
 _FIELDS = frozenset({
     b"x-authgate-path", b"x-authgate-self", b"x-authgate-method", b"x-authgate-host", b"x-authgate-scheme",
-    b"x-authgate-client", b"x-authgate-uri", b"cookie", b"authorization", b"accept", b"sec-fetch-site",
-    b"sec-fetch-mode", b"sec-fetch-dest", b"x-requested-with",
+    b"x-authgate-client", b"x-authgate-uri", b"x-authgate-query", b"cookie", b"authorization", b"accept",
+    b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"x-requested-with", b"origin", b"user-agent", b"referer",
 })  # fmt: skip
 
+_CLIENTS_FIELDS = frozenset(name for name in _FIELDS if not name.startswith(b"x-authgate-"))
 _DOUBLED = b""  # no field has this name
 _SAFE_IN_HEADERS = " @+/"  # beside letters, digits and _.-~
 _MAX_GROUPS = 1024
+_EMPTY_BODY = {"type": "http.response.body", "body": b""}
 
 
-def create_check(pdp: Pdp, realm: str, clock: Clock) -> Asgi:
-    """Return the application for the listener ``check``."""
+def create_check(pdp: Pdp, realm: str, clock: Clock, version: str = "") -> Asgi:
+    """Return the application for the listener ``check``.
+
+    Args:
+        version: of the configuration, shown in every answer: after a reload it says who has decided.
+    """
+    always = ((b"x-authgate-policy", version.encode()), (b"cache-control", b"no-store"), (b"content-length", b"0"))
     challenge = f'Basic realm="{realm}", charset="UTF-8"'.encode()
 
     async def check(scope: Scope, _: Receive, send: Send) -> None:
         if scope["path"] != "/check":
-            await _send(send, 404, [])
+            await _send(send, 404, always)
             return
         fields = read_fields(scope["headers"])
         request = access_request(fields, clock())
         if isinstance(request, Reason):
             given = answer(Decision(Outcome.REFUSE, request))
-            await _send(send, given.decision.outcome, answer_headers(given, pdp.policy.groups))
+            await _send(send, given.decision.outcome, (*answer_headers(given, pdp.policy.groups), *always))
             return
         given = await pdp.evaluate(request, _presented(fields))
         headers = answer_headers(given, pdp.policy.groups)
         if given.decision.outcome is Outcome.LOGIN:
             headers += login_headers(fields, pdp, request, challenge)
-        await _send(send, given.decision.outcome, headers)
+        headers += always
+        # Written out, as every answer comes this way: see `_send`.
+        await send({"type": "http.response.start", "status": given.decision.outcome, "headers": headers})
+        await send(_EMPTY_BODY)
 
     return check
 
 
-def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
-    """Return the fields that count, by lower-case name, and `_DOUBLED` when one of them was sent twice."""
-    fields: dict[bytes, bytes] = {}
-    for name, value in headers:
-        if name in _FIELDS:
-            fields[_DOUBLED if name in fields else name] = value
+def read_fields(headers: Sequence[tuple[bytes, bytes]]) -> Fields:
+    """Return the fields by lower-case name, and `_DOUBLED` when one that counts was sent twice."""
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        names = [name for name, _ in headers if name in _FIELDS]
+        if len(names) != len(set(names)):
+            fields[_DOUBLED] = b""
     return fields
 
 
@@ -76,22 +87,58 @@ def access_request(fields: Fields, now: float) -> AccessRequest | Reason:
     """Return the client's request as the web server named it, or why there is none to decide."""
     if _DOUBLED in fields:
         return Reason.CONFLICTING_HEADERS
-    raw_path = fields.get(b"x-authgate-path", b"")
+    raw_path = fields.get(b"x-authgate-path")
     if not raw_path:
         return Reason.MISSING_PATH
     # A `set` at server level runs again in the subrequest and would make every decision one about the check location.
     if raw_path == fields.get(b"x-authgate-self"):
         return Reason.AMBIGUOUS_PATH
-    host = fields.get(b"x-authgate-host", b"")
+    named = _named(
+        fields.get(b"x-authgate-method", b""),
+        fields.get(b"x-authgate-host", b""),
+        fields.get(b"x-authgate-scheme", b""),
+        fields.get(b"x-authgate-client", b""),
+    )
+    if isinstance(named, Reason):
+        return named
+    method, host, scheme, address = named
+    query = fields.get(b"x-authgate-query", b"").decode("latin-1")
+    return AccessRequest(method, host, from_wire(raw_path), scheme, address, now, query, ClientFields(fields))
+
+
+@lru_cache(maxsize=4096)
+def _named(method: bytes, host: bytes, scheme: bytes, client: bytes) -> tuple[str, str, str, Address | None] | Reason:
+    """Read what many requests of one client have in common."""
     if not host:
         return Reason.UNKNOWN_HOST
-    method = fields.get(b"x-authgate-method", b"")
-    scheme = fields.get(b"x-authgate-scheme", b"")
     if scheme not in {b"https", b"http"} or not (method.isupper() and method.isascii() and len(method) <= 32):
         return Reason.CONFLICTING_HEADERS
-    address = parse_address(fields.get(b"x-authgate-client", b"").decode("latin-1"))
-    named = method.decode("ascii"), parse_host(host.decode("latin-1")), from_wire(raw_path), scheme.decode("ascii")
-    return AccessRequest(*named, address, now)
+    address = parse_address(client.decode("latin-1"))
+    return method.decode("ascii"), parse_host(host.decode("latin-1")), scheme.decode("ascii"), address
+
+
+class ClientFields(Mapping[str, str]):
+    """What handlers see of the client's fields, by lower-case name; decoded as Latin-1 when somebody looks."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> str:
+        """Return one field."""
+        raw = name.encode()
+        if raw not in _CLIENTS_FIELDS:
+            raise KeyError(name)
+        return self._fields[raw].decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        """Name all fields."""
+        return (name.decode() for name in self._fields if name in _CLIENTS_FIELDS)
+
+    def __len__(self) -> int:
+        """Count the fields."""
+        return sum(1 for _ in self)
 
 
 def _presented(fields: Fields) -> Presented:
@@ -101,17 +148,26 @@ def _presented(fields: Fields) -> Presented:
 def answer_headers(given: Answer, named_groups: frozenset[str]) -> list[tuple[bytes, bytes]]:
     """Return the headers of every answer: the decision, and on allow the identity for the application behind."""
     decision = given.decision
+    credential = decision.identity.credential
     headers = [
         (b"x-authgate-decision", given.id.encode()),
-        (b"x-authgate-rule", decision.rule.encode()),
-        (b"x-authgate-reason", decision.reason.encode()),
-        (b"x-authgate-credential", decision.identity.credential.encode()),
-        (b"x-authgate-cache", decision.cache.encode()),
-        (b"cache-control", b"no-store"),
+        *_decision_headers(decision.rule, decision.reason, credential, decision.cache),
     ]
     if decision.allowed:
         headers += identity_headers(decision.identity.subject or ANONYMOUS, named_groups)
     return headers
+
+
+@lru_cache(maxsize=4096)
+def _decision_headers(
+    rule: str, reason: Reason, credential: CredentialKind, cache: str
+) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"x-authgate-rule", rule.encode()),
+        (b"x-authgate-reason", reason.encode()),
+        (b"x-authgate-credential", credential.encode()),
+        (b"x-authgate-cache", cache.encode()),
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -153,7 +209,6 @@ def _is_navigation(fields: Fields) -> bool:
     return b"x-requested-with" not in fields and b"text/html" in fields.get(b"accept", b"").lower()
 
 
-async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-    headers.append((b"content-length", b"0"))
+async def _send(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})
+    await send(_EMPTY_BODY)

@@ -57,7 +57,7 @@ class Door:
         store = MemoryStore(clock)
         sessions = Sessions(CachedRecords(store, KIND, decode, 10), store, people, 60, 600, clock)
         pdp = Pdp(compiled(*RULES), SITES, Credentials(sessions, BasicVerifier(people, Passwords(people))))
-        self.app = create_check(pdp, "files", clock)
+        self.app = create_check(pdp, "files", clock, "0123456789ab")
 
     def ask(
         self,
@@ -118,6 +118,11 @@ def test_identity_is_sent_on_allow_all_four_always(door: Door) -> None:
     assert staff["remote-groups"] == "staff"
     assert (staff["remote-name"], staff["remote-email"]) == ("", "")
     assert (staff["x-authgate-rule"], staff["x-authgate-credential"]) == ("staff only", "basic")
+
+
+@pytest.mark.parametrize("path", ["/public/x", "/bob/x", "/nothing", None])
+def test_every_answer_names_the_policy(door: Door, path: str | None) -> None:
+    assert door.ask(path).headers["x-authgate-policy"] == "0123456789ab"
 
 
 def test_no_identity_is_sent_on_refusal(door: Door) -> None:
