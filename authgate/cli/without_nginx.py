@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authgate.app import Worker, create_worker
 from authgate.config import Settings
-from authgate.server.worker import Server
+from authgate.server.draining import Server
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -6,7 +6,9 @@ from contextlib import ExitStack
 
 from authgate.app import examine
 from authgate.config import Settings
+from authgate.errors import ConfigError, Problem
 from authgate.server.sockets import listen
+from authgate.server.status import pid_file, remove, write_pid
 from authgate.server.supervisor import Supervisor
 
 __all__ = ["log_to_stderr", "serve"]
@@ -33,6 +35,13 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         for name, path in (("check", settings.check_socket), ("web", settings.web_socket)):
             listeners[name] = listen(f"{settings.path.name}: listen.{name}", path, settings.socket_group)
             stack.callback(listeners[name].close)
+        # Beside a socket that is ours now: no other authgate serves it, whatever file it may have left.
+        try:
+            write_pid(settings.check_socket)
+        except OSError as error:
+            message = f"cannot write {pid_file(settings.check_socket)}: {(error.strerror or str(error)).lower()}"
+            raise ConfigError([Problem(f"{settings.path.name}: listen.check", message)]) from None
+        stack.callback(remove, settings.check_socket)
         return Supervisor(settings, listeners, examined).run()
 
 

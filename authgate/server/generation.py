@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from authgate.config import Settings
+from authgate.server.worker import DONE, READY
 
 # A worker that lives shorter than this is one that cannot start; the wait before the next one doubles.
 SHORT_LIFE = 1.0
@@ -16,12 +17,31 @@ class Process:
 
     Args:
         started: by the monotonic clock.
-        pipe: read end of the pipe on which it says ready; None when nothing more will come.
+        pipe: read end of the pipe on which it speaks; None when nothing more will come.
+        ready: it can serve.
+        told: it was told to.
+        deciding: it may yet decide requests.
+        complaint: why it cannot serve, when it said so.
+        kill_at: by the monotonic clock; when it will be killed if it is still there.
     """
 
     started: float
     pipe: int | None
     ready: bool = False
+    told: bool = False
+    deciding: bool = True
+    complaint: str = ""
+    kill_at: float = float("inf")
+
+    def hear(self, said: str) -> None:
+        """Note what it said, whole lines."""
+        for line in said.splitlines():
+            if line == READY:
+                self.ready = True
+            elif line == DONE:
+                self.deciding = False
+            else:
+                self.complaint += f"\n{line}" if self.complaint else line
 
 
 @dataclass(slots=True)
@@ -30,11 +50,13 @@ class Generation:
 
     Args:
         born: by the monotonic clock.
+        note: what of the configuration is not in force before the next start.
         processes: by process id.
     """
 
     settings: Settings
     born: float
+    note: str = ""
     processes: dict[int, Process] = field(default_factory=dict)
     wait: float = 0.0
     next_start: float = 0.0
@@ -45,9 +67,14 @@ class Generation:
         return self.settings.workers - len(self.processes)
 
     @property
+    def ready(self) -> int:
+        """How many workers are ready to serve."""
+        return sum(process.ready for process in self.processes.values())
+
+    @property
     def is_ready(self) -> bool:
-        """True when every worker serves."""
-        return not self.missing and all(process.ready for process in self.processes.values())
+        """True when every worker is."""
+        return self.ready == self.settings.workers == len(self.processes)
 
     def lose(self, started: float, now: float) -> None:
         """Note that a process ended, and from that when its replacement may start.

@@ -1,7 +1,11 @@
 """The parent process: forks the workers, replaces those that die, ends them with itself.
 
-It has no thread and no event loop, so that forking is safe, and it answers no request. What the workers share, the
-listening sockets and the compiled policy, exists before the fork.
+A reload starts a second generation of workers. They prepare themselves and wait; when all are ready, all of them are
+told to serve and all of the first to end, so that a policy is in force in every worker or in none. The reload is over
+when the last worker of the first generation has given its last decision.
+
+The parent has no thread and no event loop, so that forking is safe, and it answers no request. What the workers
+share, the listening sockets and the compiled policy, exists before the fork.
 """
 
 import logging
@@ -17,9 +21,11 @@ from typing import NoReturn
 
 from authgate.config import Settings
 from authgate.errors import ConfigError
+from authgate.server.draining import DRAIN
 from authgate.server.generation import Generation, Process
+from authgate.server.progress import Progress
 from authgate.server.sockets import Listener
-from authgate.server.worker import DRAIN, FAILED, MISCONFIGURED, log_problems, run_worker
+from authgate.server.worker import FAILED, GO, MISCONFIGURED, log_problems, pipe_to_parent, run_worker
 
 log = logging.getLogger("authgate")
 
@@ -27,7 +33,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 # A worker cancels what still runs after DRAIN seconds; one that is here later hangs.
 _KILL_AFTER = DRAIN + 5.0
-_KILLED = float("inf")
+_NEVER = float("inf")
 
 # How long a new generation may take until all its workers are ready, before it is given up.
 _TAKE_OVER = 30.0
@@ -54,12 +60,12 @@ class Supervisor:
         self._reload = reload
         # The one that serves, and behind it the one that is to take over; none while stopping.
         self._generations = [Generation(settings, time.monotonic())]
-        self._leaving: dict[int, float] = {}  # process id -> when it will be killed
+        self._leaving: dict[int, Process] = {}
+        self._progress = Progress(settings)
         self._caught: list[int] = []
         self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # Workers read its one end and the parent alone holds the other: it closes with the parent, however that dies.
         self._life = os.pipe()
-        self._announced = False
         self._status = 0
 
     def run(self) -> int:
@@ -69,6 +75,7 @@ class Supervisor:
                 for generation in self._generations:
                     while generation.missing and generation.next_start <= time.monotonic():
                         self._start(generation)
+                self._tell()
                 self._wait()
                 self._reap()
                 self._obey()
@@ -97,6 +104,7 @@ class Supervisor:
     def _start(self, generation: Generation) -> None:
         now = time.monotonic()
         read, write = os.pipe()
+        os.set_blocking(read, False)
         # A signal between the fork and the worker's own handlers would run the parent's in the worker and be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
@@ -113,36 +121,34 @@ class Supervisor:
             os.close(write)
 
     def _become_worker(self, settings: Settings, read: int, write: int) -> NoReturn:
-        def ready() -> None:
-            os.write(write, b".")
-            os.close(write)
-
         status = FAILED
         try:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
-            # A terminal sends these to all its processes; workers hear from their parent.
-            for number in (signal.SIGINT, signal.SIGHUP):
+            # A terminal sends the first two to all its processes; workers hear from their parent. The third is sent
+            # to one that is ready, and has a meaning then.
+            for number in (signal.SIGINT, signal.SIGHUP, GO):
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             for descriptor in (read, self._life[1], *self._wakeup, *self._pipes()):
                 os.close(descriptor)
             sockets = {name: listener.socket for name, listener in self._listeners.items()}
-            status = run_worker(settings, sockets, self._life[0], ready)
+            status = run_worker(settings, sockets, self._life[0], pipe_to_parent(write))
         finally:
             # Nothing of what the parent does at its end, such as removing the sockets, is a worker's business.
             os._exit(status)
 
     def _pipes(self) -> dict[int, Process]:
         processes = [process for generation in self._generations for process in generation.processes.values()]
+        processes += self._leaving.values()
         return {process.pipe: process for process in processes if process.pipe is not None}
 
     # Something happens
 
     def _wait(self) -> None:
         """Sleep until a signal, a word of a worker or the next thing that is due."""
-        due = [when for when in self._leaving.values() if when != _KILLED]
+        due = [process.kill_at for process in self._leaving.values() if process.kill_at != _NEVER]
         due += [generation.next_start for generation in self._generations if generation.missing]
         due += [generation.born + _TAKE_OVER for generation in self._generations[1:]]
         timeout = max(0.0, min(due) - time.monotonic()) if due else None
@@ -152,9 +158,7 @@ class Supervisor:
             if descriptor == self._wakeup[0]:
                 os.read(descriptor, 4096)
             else:
-                # Nothing to read means that it ended before it was ready; `_reap` deals with that.
-                pipes[descriptor].ready = bool(os.read(descriptor, 1))
-                _close(pipes[descriptor])
+                _listen_to(pipes[descriptor])
 
     def _reap(self) -> None:
         running = [pid for generation in self._generations for pid in generation.processes]
@@ -164,15 +168,18 @@ class Supervisor:
                 self._bury(pid, os.waitstatus_to_exitcode(status))
 
     def _bury(self, pid: int, status: int) -> None:
-        if self._leaving.pop(pid, None) is not None:
+        leaving = self._leaving.pop(pid, None)
+        if leaving is not None:
+            _close(leaving)
             return
         generation = next(generation for generation in self._generations if pid in generation.processes)
         process = generation.processes.pop(pid)
+        _listen_to(process)
         _close(process)
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         if generation is not self._generations[0]:
-            self._give_up(f"worker {pid} {how}")
-        elif status == MISCONFIGURED and not self._announced:
+            self._give_up(f"worker {pid} {how}", process.complaint)
+        elif status == MISCONFIGURED and not self._progress.started:
             self._stop(status)
         else:
             generation.lose(process.started, time.monotonic())
@@ -188,7 +195,8 @@ class Supervisor:
             elif number in (signal.SIGTERM, signal.SIGINT) and self._generations:
                 self._stop(0)
             elif number in (signal.SIGTERM, signal.SIGINT):
-                self._leaving = dict.fromkeys(self._leaving, 0.0)
+                for process in self._leaving.values():
+                    process.kill_at = 0.0
 
     # Workers end
 
@@ -197,60 +205,84 @@ class Supervisor:
         # At once, not when the last request has ended: nobody shall wait in a queue that nobody empties.
         for listener in self._listeners.values():
             listener.close()
+        self._progress.end()
         while self._generations:
             self._dismiss(self._generations.pop())
 
     def _dismiss(self, generation: Generation) -> None:
         for pid, process in generation.processes.items():
-            _close(process)
+            process.kill_at = time.monotonic() + _KILL_AFTER
             os.kill(pid, signal.SIGTERM)
-            self._leaving[pid] = time.monotonic() + _KILL_AFTER
+            self._leaving[pid] = process
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()
-        for pid, when in self._leaving.items():
-            if when <= now:
+        for pid, process in self._leaving.items():
+            if process.kill_at <= now:
                 log.warning("worker %d is killed with requests still running", pid)
                 os.kill(pid, signal.SIGKILL)
-                self._leaving[pid] = _KILLED
+                process.kill_at = _NEVER
                 if not self._generations:
                     self._status = self._status or FAILED
 
     # Another configuration
 
     def _begin_reload(self) -> None:
+        self._progress.begin()
         current = self._generations[0].settings
         try:
             settings = self._reload()
         except ConfigError as error:
             log_problems(error)
             log.warning("the configuration was not reloaded; the one before stays in force")
+            self._progress.fail(str(error))
             return
         changed = [name for name in _FIXED if getattr(settings, name) != getattr(current, name)]
+        note = ""
         if changed:
-            log.warning(
-                "changed but not in force before the next start: %s", ", ".join(_FIXED[name] for name in changed)
-            )
+            note = f"changed but not in force before the next start: {', '.join(_FIXED[name] for name in changed)}"
+            log.warning("%s", note)
             settings = replace(settings, **{name: getattr(current, name) for name in changed})
         for unfinished in self._generations[1:]:
             self._generations.remove(unfinished)
             self._dismiss(unfinished)
-        self._generations.append(Generation(settings, time.monotonic()))
+        self._generations.append(Generation(settings, time.monotonic(), note))
 
     def _take_over(self) -> None:
-        if not self._announced and self._generations and self._generations[0].is_ready:
-            self._announced = True
-            log.info("ready")
+        """Let whoever is ready serve, and a new generation that is ready take the place of the old one."""
         for generation in self._generations[1:]:
             if generation.is_ready:
                 self._dismiss(self._generations.pop(0))
-                log.info("configuration reloaded")
             elif time.monotonic() >= generation.born + _TAKE_OVER:
                 self._give_up(f"its workers were not ready within {_TAKE_OVER:.0f} s")
+        for generation in self._generations[:1]:
+            for pid, process in generation.processes.items():
+                if process.ready and not process.told:
+                    process.told = True
+                    os.kill(pid, GO)
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: str, complaint: str = "") -> None:
         self._dismiss(self._generations.pop())
         log.error("the configuration was not reloaded, %s; the one before stays in force", why)
+        self._progress.fail(f"{complaint}\n{why}" if complaint else why)
+
+    def _tell(self) -> None:
+        """Say in the status file, and when it is over in the log, how far a start or a reload has come."""
+        if self._generations:
+            deciding = [pid for pid, process in self._leaving.items() if process.deciding]
+            self._progress.tell(self._generations, deciding)
+
+
+def _listen_to(process: Process) -> None:
+    """Hear what a worker has said; at the end of its words close the pipe."""
+    while process.pipe is not None:
+        try:
+            said = os.read(process.pipe, 65536)
+        except BlockingIOError:
+            return
+        process.hear(said.decode("utf-8", "replace"))
+        if not said:
+            _close(process)
 
 
 def _close(process: Process) -> None:

@@ -63,3 +63,13 @@ def test_one_that_lived_ends_the_waiting() -> None:
     recovered.lose(started=1.0, now=100.0)
 
     assert recovered.next_start == 100.0
+
+
+def test_what_a_worker_says_is_heard_line_by_line() -> None:
+    process = Process(0.0, 7)
+
+    process.hear("ready\n")
+    assert (process.ready, process.deciding, process.complaint) == (True, True, "")
+
+    process.hear("store: away\nusers: wrong\ndone\n")
+    assert (process.deciding, process.complaint) == (False, "store: away\nusers: wrong")

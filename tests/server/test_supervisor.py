@@ -348,3 +348,47 @@ def test_sighup_keeps_sockets_and_store_and_says_so(house: House) -> None:
         assert house.rule() == "second"
         assert not (house.folder / "run" / "other.sock").exists()
         assert not (house.folder / "other.db").exists()
+
+
+def test_reloads_leave_no_descriptor_and_no_process_behind(house: House) -> None:
+    def descriptors() -> int:
+        return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+    with house.serving() as server:
+        reload(server, "configuration reloaded")
+        servers.eventually(lambda: len(workers(server)) == 2, "the old workers end", server)
+        before = descriptors()
+
+        for _ in range(5):
+            reload(server, "configuration reloaded")
+
+        servers.eventually(lambda: len(workers(server)) == 2, "the old workers end", server)
+        servers.eventually(lambda: descriptors() == before, "the pipes are closed", server)
+
+
+def test_reload_during_a_reload_ends_with_the_last_configuration(house: House) -> None:
+    with house.serving() as server:
+        for number in range(5):
+            house.configure(rules=RULES.format(name=f"r{number}"))
+            server.process.send_signal(signal.SIGHUP)
+
+        servers.eventually(lambda: house.rule() == "r4", "the last one decides", server)
+        servers.eventually(lambda: len(workers(server)) == 2, "all others end", server)
+        assert "Traceback" not in server.text()
+
+
+def test_worker_killed_while_a_reload_is_prepared_is_no_policy(house: House) -> None:
+    (house.folder / "slow.py").write_text(
+        "import asyncio\nasync def setup():\n    await asyncio.sleep(30)\ndef asked(request):\n    return None\n"
+    )
+    with house.serving() as server:
+        before = workers(server)
+        house.configure(rules=RULES.format(name="second").replace('"anyone"', '"handler:slow::asked", "anyone"'))
+        server.process.send_signal(signal.SIGHUP)
+        servers.eventually(lambda: len(workers(server)) == 4, "new workers prepare themselves", server)
+
+        os.kill(next(pid for pid in workers(server) if pid not in before), signal.SIGKILL)
+
+        servers.eventually(lambda: STAYS in server.text(), "given up", server)
+        servers.eventually(lambda: workers(server) == before, "only the old ones are left", server)
+        assert house.rule() == "first"
