@@ -8,7 +8,10 @@ from authgate import __version__
 
 # Subcommand -> the module that defines it, under the same name.
 _SUBCOMMANDS = {
+    "check": "authgate.cli.check",
     "demo": "authgate.cli.demo",
+    "explain": "authgate.cli.explain",
+    "reload": "authgate.cli.reload",
     "serve": "authgate.cli.serve",
     "session": "authgate.cli.session",
     "snippet": "authgate.cli.snippet",

@@ -28,10 +28,19 @@ def config_option(command: _Command) -> _Command:
 def load_or_exit(path: Path | None) -> Settings:
     """Load the configuration at `path`, or where it usually is; print what is wrong and exit 2 if it is refused."""
     try:
-        # Absolute: what it names is relative to its folder, and stays so if the process changes its own.
-        return load((path or _find()).absolute())
+        return load_found(path)
     except ConfigError as error:
         report(error)
+
+
+def load_found(path: Path | None) -> Settings:
+    """Load the configuration at `path`, or where it usually is.
+
+    Raises:
+        ConfigError: it is refused.
+    """
+    # Absolute: what it names is relative to its folder, and stays so if the process changes its own.
+    return load((path or _find()).absolute())
 
 
 def _find() -> Path:

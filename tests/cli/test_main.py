@@ -17,7 +17,16 @@ def test_version_is_the_packages() -> None:
 def test_help_lists_every_subcommand() -> None:
     lines = CliRunner().invoke(main, ["--help"]).output.partition("Commands:\n")[2].splitlines()
 
-    assert [line.split()[0] for line in lines] == ["demo", "serve", "session", "snippet", "user"]
+    assert [line.split()[0] for line in lines] == [
+        "check",
+        "demo",
+        "explain",
+        "reload",
+        "serve",
+        "session",
+        "snippet",
+        "user",
+    ]
     assert all(len(line.split()) > 3 for line in lines)
 
 
