@@ -1,28 +1,38 @@
 """The documents name everything there is and nothing that is not, and what they show as an example works.
 
-In ``toml`` examples a line ``# expect: METHOD URL [as NAME [in GROUP, GROUP]] [from ADDRESS] = OUTCOME [REASON]`` is
-asked of the rules above it. An example without ``[[sites]]`` is about `SITES` and `NETWORKS`.
+In ``toml`` examples a line ``# expect: METHOD URL [as NAME [in GROUP, GROUP] [by KIND] [with CLAIM=VALUE|mfa]] [from
+ADDRESS] [at MOMENT] = OUTCOME [REASON]`` is asked of the rules above it, and ``[[tests]]`` are run. An example without
+``[[sites]]`` is about `SITES` and `NETWORKS`. The last column of the tables of directives asks the rule of its row:
+``[METHOD] [PATH] [NAME] [from ADDRESS] [at MOMENT] = OUTCOME``; left out: GET, `ASKED`, nobody, 192.0.2.1.
 """
 
+import asyncio
 import re
 import shlex
 import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from authgate.cli import main
-from authgate.config import Settings, parse
+from authgate.cli.reload import LIMIT
+from authgate.config import PolicyTest, Settings, parse
 from authgate.credentials.hashes import SCHEMES
 from authgate.engine import decide
 from authgate.errors import ConfigError
+from authgate.handlers import Handlers
 from authgate.model import NOBODY, AccessRequest, CredentialKind, Decision, Facts, Identity, Outcome, Reason, Subject
 from authgate.networks import parse_address
-from authgate.policy.terms import ATOM_KINDS
+from authgate.policy import Policy
+from authgate.policy.parsing import ATOM_KINDS, MAX_ATOMS, MAX_TEXT
+from authgate.rehearsal import prepare, run_tests
+from authgate.server.status import State, Status
 
 ROOT = Path(__file__).parent.parent
 README, POLICY, CONFIGURATION, COMMANDS, NGINX = (
@@ -44,9 +54,15 @@ PEOPLE = {
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _EXPECT = re.compile(
     r"# expect: (?P<method>[A-Z]+) https?://(?P<host>[^/\s]+)(?P<path>/\S*)"
-    r"(?: as (?P<name>\S+)(?: in (?P<groups>.+?))?)?(?: from (?P<address>\S+))?"
+    r"(?: as (?P<name>\S+)(?: in (?P<groups>.+?))?(?: by (?P<kind>[a-z]+))?(?: with (?P<extra>\S+))?)?"
+    r"(?: from (?P<address>\S+))?(?: at (?P<at>\S+))?"
     r" = (?P<outcome>allow|login|refuse)(?: (?P<reason>\w+))?"
 )
+_CASE = re.compile(
+    r"(?:(?P<method>[A-Z]+) )?(?://(?P<host>[a-z.]+))?(?:(?P<path>/\S*) )?(?:(?P<name>[a-z]+) )?"
+    r"(?:from (?P<address>\S+) )?(?:at (?P<at>\S+) )?= (?P<outcome>allow|login|refuse)"
+)
+ASKED = "/x/a.pdf"
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 _SPAN = re.compile(r"`([^`]+)`")
 
@@ -119,19 +135,41 @@ def test_example_is_a_configuration_and_answers_as_it_says(block: Block) -> None
             continue
         asked = _EXPECT.fullmatch(line)
         assert asked, line
-        address = parse_address(asked["address"] or "192.0.2.1")
-        request = AccessRequest(asked["method"], asked["host"], asked["path"], "https", address, 0.0)
-        decision = decide(policy, request, Facts(identity(asked["name"], asked["groups"])))
-        assert isinstance(decision, Decision)
+        who = identity(asked["name"], asked["groups"], asked["kind"], asked["extra"])
+        decision = ask(policy, (asked["method"], asked["host"], asked["path"]), who, asked["address"], asked["at"])
         assert decision.outcome is Outcome[asked["outcome"].upper()], line
         assert asked["reason"] in {None, decision.reason.value}, line
 
 
-def identity(name: str | None, groups: str | None) -> Identity:
-    if name is None:
+@pytest.mark.parametrize("block", [*blocks(POLICY, "toml"), *blocks(CONFIGURATION, "toml")], ids=str)
+def test_tests_in_examples_pass(block: Block) -> None:
+    settings = compiled(tomllib.loads(block.text))
+    for one in asyncio.run(run_tests(settings.policy, Handlers({}), prepare(settings, None, 0.0))):
+        assert one.passed, one.test.request
+
+
+def ask(
+    policy: Policy, target: tuple[str, str, str], who: Identity, address: str | None, moment: str | None
+) -> Decision:
+    method, host, path = target
+    instant = datetime.fromisoformat(moment).timestamp() if moment else 0.0
+    client = parse_address(address or "192.0.2.1")
+    decision = decide(policy, AccessRequest(method, host, path, "https", client, instant), Facts(who))
+    assert isinstance(decision, Decision)
+    return decision
+
+
+def identity(
+    name: str | None, groups: str | None = None, kind: str | None = None, extra: str | None = None
+) -> Identity:
+    if name is None or name == "nobody":
         return NOBODY
     of = set(groups.split(", ")) if groups else PEOPLE[name]
-    return Identity(Subject("", name, frozenset(of)), CredentialKind.SESSION)
+    claim, equals, value = (extra or "").partition("=")
+    claims = frozenset({(claim, value)} if equals else ())
+    return Identity(
+        Subject("", name, frozenset(of), claims), CredentialKind(kind or "session"), second_factor=extra == "mfa"
+    )
 
 
 def test_policy_of_the_readme_has_at_most_ten_lines_and_shows_each_outcome() -> None:
@@ -151,15 +189,37 @@ def test_path_patterns_cover_what_the_table_says() -> None:
                 assert any(policy.matching("docs.example.com", path, "GET")) is expected, (pattern, path)
 
 
-def test_each_directive_has_a_rule_or_setting_that_is_accepted() -> None:
-    for directive, cell in [*table(POLICY, "nginx or Apache"), *table(POLICY, "Authelia or oauth2-proxy")]:
-        given = tomllib.loads("\n".join(_SPAN.findall(cell)))
-        assert given or "default_policy" in directive, directive
-        if given.keys() <= {"realm", "users"}:
-            compiled(given)
-        else:
-            decides = {} if {"allow", "deny"} & given.keys() else {"allow": ["anyone"]}
-            compiled({"rules": [{"name": "r", "paths": ["/**"], **decides, **given}]})
+@pytest.mark.parametrize(
+    "row",
+    [row for header in ("nginx", "Apache", "oauth2-proxy", "Authelia") for row in table(POLICY, header)],
+    ids=lambda row: row[0],
+)
+def test_rule_decides_as_the_directive_does(row: list[str]) -> None:
+    directive, cell, cases = row
+    written = [tomllib.loads("\n".join(_SPAN.findall(part))) for part in cell.split("; then ")]
+    if written[0].keys() & {"realm", "users", "session", "networks"}:
+        compiled(written[0])
+        assert not cases, directive
+        return
+    rules = [
+        {
+            "name": f"r{index}",
+            "paths": ["/**"],
+            **({} if {"allow", "deny"} & given.keys() else {"allow": ["anyone"]}),
+            **given,
+        }
+        for index, given in enumerate(written)
+        if given
+    ]
+    assert rules or cell.startswith("nothing to write"), directive
+    policy = compiled({"rules": rules}).policy
+    assert _SPAN.findall(cases), directive
+    for case in _SPAN.findall(cases):
+        asked = _CASE.fullmatch(case)
+        assert asked, case
+        target = (asked["method"] or "GET", asked["host"] or "files.example.com", asked["path"] or ASKED)
+        decision = ask(policy, target, identity(asked["name"]), asked["address"], asked["at"])
+        assert decision.outcome is Outcome[asked["outcome"].upper()], case
 
 
 @pytest.mark.parametrize("block", every_block("sh", ""), ids=str)
@@ -183,12 +243,30 @@ def test_commands_in_examples_exist(block: Block) -> None:
             assert {word for word in after if word.startswith("--")} <= known, line
 
 
+def test_transcripts_are_what_the_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (configuration,) = blocks(COMMANDS, "toml")
+    (tmp_path / "authgate.toml").write_text(configuration.text)
+    (tmp_path / "groups").write_text("finance: carol\nstaff: carol\n")
+    (tmp_path / "users.htpasswd").write_text("carol:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n")
+    monkeypatch.chdir(tmp_path)
+    shown = 0
+    for block in blocks(COMMANDS, "console"):
+        line, _, printed = block.text.partition("\n")
+        words = shlex.split(line.removeprefix("$ authgate "))
+        if words[0] != "reload":  # needs a service: see tests/cli/test_reload.py
+            assert CliRunner().invoke(main, words).output == printed, line
+            shown += 1
+    assert shown >= 2
+
+
 # Everything is documented
 
 
 def settings() -> Iterator[str]:
     for key in keys_in(hints({"0": 0})):
-        inner = keys_in(hints({key: [{"0": 0}] if key == "sites" else {"0": 0}})) if key != "rules" else []
+        inner = (
+            keys_in(hints({key: [{"0": 0}] if key == "sites" else {"0": 0}})) if key not in {"rules", "tests"} else []
+        )
         yield from [f"{key}.{name}" for name in inner] or [key]
 
 
@@ -212,6 +290,36 @@ def test_documented_defaults_are_the_defaults() -> None:
 
 def test_every_key_of_a_rule_is_documented() -> None:
     assert names(table(POLICY, "Key")) == set(keys_in(hints({"rules": [{"0": 0}]})))
+
+
+def test_every_key_of_a_test_is_documented() -> None:
+    keys = {field.alias or name for name, field in PolicyTest.model_fields.items()}
+
+    assert names(table(POLICY, "Test key")) == keys - {"place"}
+
+
+def test_every_kind_of_credential_is_documented() -> None:
+    assert names(table(POLICY, "Kind")) == {kind.value for kind in CredentialKind} - {"none"}
+
+
+def test_every_field_of_the_status_file_is_documented() -> None:
+    assert names(table(CONFIGURATION, "Status field")) == set(Status.model_fields)
+    (row,) = (row for row in table(CONFIGURATION, "Status field") if row[0] == "`state`")
+    assert set(_SPAN.findall(row[1])) == set(State)
+
+
+def test_keys_of_json_are_documented() -> None:
+    """What the commands say about themselves and what the page says are the same names."""
+    text = COMMANDS.read_text()
+    for module in ("check", "explanation"):
+        keys = re.findall(r"``(\w+)``", (ROOT / f"authgate/cli/{module}.py").read_text().partition("import")[0])
+        assert not [key for key in keys if f"`{key}`" not in text], module
+
+
+def test_limits_are_the_limits() -> None:
+    text = POLICY.read_text() + COMMANDS.read_text()
+    for limit in (f"{MAX_TEXT:,} characters", f"{MAX_ATOMS} atoms", f"{LIMIT:.0f} s"):
+        assert limit in text
 
 
 def test_every_atom_is_documented() -> None:
