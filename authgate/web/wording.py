@@ -47,4 +47,9 @@ CREDENTIALS: Mapping[CredentialKind, str] = {
     CredentialKind.NONE: "nothing",
     CredentialKind.SESSION: "this browser session",
     CredentialKind.BASIC: "a password sent with each request",
+    CredentialKind.SERVER: "the web server's own login",
+    CredentialKind.JWT: "a signed identity token",
+    CredentialKind.TOKEN: "an access token",
+    CredentialKind.CERTIFICATE: "a client certificate",
+    CredentialKind.APPLICATION: "the login of an application of this site",
 }
