@@ -51,9 +51,7 @@ class Pdp:
         """Decide `request`; never raises."""
         try:
             site = self.sites.get(request.host)
-            # What is known without waiting is handed over at once: that costs less than a first decision whose only
-            # outcome is that it is needed.
-            facts = Facts(self._credentials.peek(presented, site) if site else None)
+            facts = self._known(presented, site)
             decision = decide(self.policy, request, facts)
             if isinstance(decision, Decision):
                 return answer(decision)
@@ -62,6 +60,20 @@ class Pdp:
         except Exception:
             log.exception("a decision failed")
         return answer(Decision(Outcome.REFUSE, Reason.HANDLER_ERROR))
+
+    def evaluate_at_once(self, request: AccessRequest, presented: Presented) -> Answer | None:
+        """Decide `request` from memory, without the price of a coroutine; None: `evaluate` has to do it."""
+        try:
+            decision = decide(self.policy, request, self._known(presented, self.sites.get(request.host)))
+        except Exception:
+            log.exception("a decision failed")
+            return answer(Decision(Outcome.REFUSE, Reason.HANDLER_ERROR))
+        return answer(decision) if isinstance(decision, Decision) else None
+
+    def _known(self, presented: Presented, site: Site | None) -> Facts:
+        # What is known without waiting is handed over at once: that costs less than a first decision whose only
+        # outcome is that it is needed.
+        return Facts(self._credentials.peek(presented, site) if site else None)
 
     async def _decide_with(
         self, need: Need, request: AccessRequest, facts: Facts, presented: Presented, site: Site

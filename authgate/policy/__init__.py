@@ -4,13 +4,13 @@ What `compile_policy` returns can be evaluated without any further check, and wh
 there is no rule that was half understood.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from authgate.errors import ConfigError, Problem
 from authgate.model import Site
 from authgate.networks import NetworkSet
-from authgate.policy.index import PathIndex
+from authgate.policy.index import Entry, PathIndex
 from authgate.policy.rules import Rule, RuleContext, parse_rule
 
 
@@ -34,21 +34,33 @@ class Policy:
     groups: frozenset[str]
     handlers: frozenset[str]
 
-    def matching(self, host: str, path: str, method: str) -> Iterator[tuple[Rule, Mapping[str, str]]]:
-        """Yield the rules that match host, path and method, in the order of the policy, each once."""
+    def matching(self, host: str, path: str, method: str) -> Iterable[tuple[Rule, Mapping[str, str]]]:
+        """Return the rules that match host, path and method, in the order of the policy, each once, with captures."""
         segments = path.split("/")[1:]
         runs = self.anywhere.find(path, segments)
         of_host = self.by_host.get(host)
         if of_host is not None:
             runs += of_host.find(path, segments)
-        # Each run is in order already; usually there is only one, and it needs no merging.
-        entries = runs[0] if len(runs) == 1 else sorted(entry for run in runs for entry in run)
-        last = None
-        for entry in entries:
-            rule = entry.rule
-            if rule is not last and (rule.methods is None or method in rule.methods):
-                last = rule
-                yield rule, entry.captured(segments) if entry.captures else entry.found
+        if len(runs) != 1:
+            return _in_order(sorted(entry for run in runs for entry in run), segments, method)
+        (run,) = runs
+        if len(run) != 1:
+            return _in_order(run, segments, method)
+        # Most often there is just one; the rest of this is for it alone.
+        (entry,) = run
+        rule = entry.rule
+        if rule.methods is not None and method not in rule.methods:
+            return ()
+        return ((rule, entry.captured(segments) if entry.captures else entry.found),)
+
+
+def _in_order(entries: list[Entry], segments: list[str], method: str) -> Iterator[tuple[Rule, Mapping[str, str]]]:
+    last = None
+    for entry in entries:
+        rule = entry.rule
+        if rule is not last and (rule.methods is None or method in rule.methods):
+            last = rule
+            yield rule, entry.captured(segments) if entry.captures else entry.found
 
 
 def compile_policy(

@@ -61,7 +61,8 @@ def create_check(pdp: Pdp, realm: str, clock: Clock, version: str = "") -> Asgi:
             given = answer(Decision(Outcome.REFUSE, request))
             await _send(send, given.decision.outcome, (*answer_headers(given, pdp.policy.groups), *always))
             return
-        given = await pdp.evaluate(request, _presented(fields))
+        presented = _presented(fields)
+        given = pdp.evaluate_at_once(request, presented) or await pdp.evaluate(request, presented)
         headers = answer_headers(given, pdp.policy.groups)
         if given.decision.outcome is Outcome.LOGIN:
             headers += login_headers(fields, pdp, request, challenge)
