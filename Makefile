@@ -5,7 +5,7 @@ PORT ?= 8080
 
 # Named by what they are for; `program:package`, or `file:package`. Playwright's own node needs libatomic.
 RUN_PACKAGES = nginx:nginx
-TEST_PACKAGES = $(RUN_PACKAGES) chromium:chromium curl:curl htpasswd:apache2-utils wrk:wrk \
+TEST_PACKAGES = $(RUN_PACKAGES) apache2:apache2 chromium:chromium curl:curl htpasswd:apache2-utils wrk:wrk \
 	/usr/lib/$(shell uname -m)-linux-gnu/libatomic.so.1:libatomic1
 BENCH_PACKAGES = $(RUN_PACKAGES) wrk:wrk
 

@@ -139,7 +139,7 @@ def nginx(folder: Path, http: str, port: int) -> Iterator[Server]:
     # -e: errors before error_log is read; the compiled-in file may belong to the machine's own nginx.
     command = [program, "-p", str(folder), "-c", str(config), "-e", str(log)]
     with child(command, log) as server:
-        eventually(lambda: _listens(port), "nginx listens", server)
+        eventually(lambda: listens(port), "nginx listens", server)
         yield server
     # A trap that nginx only warns of is a defect of the includes.
     for line in server.text().splitlines():
@@ -170,7 +170,8 @@ def child(command: list[str], output: Path, cwd: Path = PACKAGE_ROOT) -> Iterato
         server.stop()
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Tell whether something listens on a TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

@@ -58,13 +58,13 @@ _EXPECT = re.compile(
     r"(?: from (?P<address>\S+))?(?: at (?P<at>\S+))?"
     r" = (?P<outcome>allow|login|refuse)(?: (?P<reason>\w+))?"
 )
-_CASE = re.compile(
+CASE = re.compile(
     r"(?:(?P<method>[A-Z]+) )?(?://(?P<host>[a-z.]+))?(?:(?P<path>/\S*) )?(?:(?P<name>[a-z]+) )?"
     r"(?:from (?P<address>\S+) )?(?:at (?P<at>\S+) )?= (?P<outcome>allow|login|refuse)"
 )
 ASKED = "/x/a.pdf"
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
-_SPAN = re.compile(r"`([^`]+)`")
+SPAN = re.compile(r"`([^`]+)`")
 
 
 class Block(NamedTuple):
@@ -105,7 +105,7 @@ def table(document: Path, first_header: str) -> list[list[str]]:
 
 def names(rows: list[list[str]]) -> set[str]:
     """Return what stands as code in the first column."""
-    return {name for row in rows for name in _SPAN.findall(row[0])}
+    return {name for row in rows for name in SPAN.findall(row[0])}
 
 
 def compiled(document: Mapping[str, object]) -> Settings:
@@ -182,10 +182,10 @@ def test_policy_of_the_readme_has_at_most_ten_lines_and_shows_each_outcome() -> 
 
 def test_path_patterns_cover_what_the_table_says() -> None:
     for pattern, covered, others in table(POLICY, "Pattern"):
-        rule = {"name": "r", "paths": _SPAN.findall(pattern), "allow": ["anyone"]}
+        rule = {"name": "r", "paths": SPAN.findall(pattern), "allow": ["anyone"]}
         policy = compiled({"rules": [rule]}).policy
         for cell, expected in ((covered, True), (others, False)):
-            for path in _SPAN.findall(cell):
+            for path in SPAN.findall(cell):
                 assert any(policy.matching("docs.example.com", path, "GET")) is expected, (pattern, path)
 
 
@@ -196,7 +196,7 @@ def test_path_patterns_cover_what_the_table_says() -> None:
 )
 def test_rule_decides_as_the_directive_does(row: list[str]) -> None:
     directive, cell, cases = row
-    written = [tomllib.loads("\n".join(_SPAN.findall(part))) for part in cell.split("; then ")]
+    written = [tomllib.loads("\n".join(SPAN.findall(part))) for part in cell.split("; then ")]
     if written[0].keys() & {"realm", "users", "session", "networks"}:
         compiled(written[0])
         assert not cases, directive
@@ -213,9 +213,9 @@ def test_rule_decides_as_the_directive_does(row: list[str]) -> None:
     ]
     assert rules or cell.startswith("nothing to write"), directive
     policy = compiled({"rules": rules}).policy
-    assert _SPAN.findall(cases), directive
-    for case in _SPAN.findall(cases):
-        asked = _CASE.fullmatch(case)
+    assert SPAN.findall(cases), directive
+    for case in SPAN.findall(cases):
+        asked = CASE.fullmatch(case)
         assert asked, case
         target = (asked["method"] or "GET", asked["host"] or "files.example.com", asked["path"] or ASKED)
         decision = ask(policy, target, identity(asked["name"]), asked["address"], asked["at"])
@@ -278,7 +278,7 @@ def test_documented_defaults_are_the_defaults() -> None:
     lines = []
     for row in table(CONFIGURATION, "Setting"):
         if found := re.fullmatch(r"`(?P<text>[^`]+)`|(?P<number>[0-9]+)", row[1]):
-            (name,) = _SPAN.findall(row[0])
+            (name,) = SPAN.findall(row[0])
             lines.append(f"{name} = " + (found["number"] or f'"{found["text"]}"'))
     assert len(lines) >= 7
 
@@ -305,7 +305,7 @@ def test_every_kind_of_credential_is_documented() -> None:
 def test_every_field_of_the_status_file_is_documented() -> None:
     assert names(table(CONFIGURATION, "Status field")) == set(Status.model_fields)
     (row,) = (row for row in table(CONFIGURATION, "Status field") if row[0] == "`state`")
-    assert set(_SPAN.findall(row[1])) == set(State)
+    assert set(SPAN.findall(row[1])) == set(State)
 
 
 def test_keys_of_json_are_documented() -> None:
@@ -392,7 +392,7 @@ def test_named_tests_and_files_exist() -> None:
     tests = set(re.findall(r"^def (test_\w+)\(", code, re.MULTILINE))
     wrong = []
     for document in DOCUMENTS:
-        for span in _SPAN.findall(prose(document)):
+        for span in SPAN.findall(prose(document)):
             if re.fullmatch(r"test_\w+", span) and span not in tests and span != "test_expired_cookie_is_refused":
                 wrong.append(f"{document.name}: {span}")
             if re.fullmatch(r"(?:tests|deploy|docs|benchmarks|\.ci)/[\w./]*", span) and not (ROOT / span).exists():
