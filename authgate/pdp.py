@@ -47,53 +47,42 @@ class Pdp:
         self._credentials = credentials
         self._handlers = handlers or Handlers({})
 
-    async def evaluate(self, request: AccessRequest, presented: Presented) -> Answer:
-        """Decide `request`; never raises."""
-        try:
-            site = self.sites.get(request.host)
-            facts = self._known(presented, site)
-            decision = decide(self.policy, request, facts)
-            if isinstance(decision, Decision):
-                return answer(decision)
-            if site:
-                return answer(await self._decide_with(decision, request, facts, presented, site))
-        except Exception:
-            log.exception("a decision failed")
-        return answer(Decision(Outcome.REFUSE, Reason.HANDLER_ERROR))
-
     def evaluate_at_once(self, request: AccessRequest, presented: Presented) -> Answer | None:
         """Decide `request` from memory, without the price of a coroutine; None: `evaluate` has to do it."""
         try:
-            decision = decide(self.policy, request, self._known(presented, self.sites.get(request.host)))
+            decision = decide(self.policy, request, self._known(request, presented))
         except Exception:
             log.exception("a decision failed")
             return answer(Decision(Outcome.REFUSE, Reason.HANDLER_ERROR))
         return answer(decision) if isinstance(decision, Decision) else None
 
-    def _known(self, presented: Presented, site: Site | None) -> Facts:
-        # What is known without waiting is handed over at once: that costs less than a first decision whose only
-        # outcome is that it is needed.
-        return Facts(self._credentials.peek(presented, site) if site else None)
-
-    async def _decide_with(
-        self, need: Need, request: AccessRequest, facts: Facts, presented: Presented, site: Site
-    ) -> Decision:
-        """Fetch one fact after the other until there is a decision, or no time left."""
+    async def evaluate(self, request: AccessRequest, presented: Presented) -> Answer:
+        """Decide `request`, fetching one fact after the other while there is time; never raises."""
         late = Reason.BUSY
 
         async def fetch(need: Need, facts: Facts) -> Facts:
             nonlocal late
             if need.call is None:
-                return facts._replace(identity=await self._credentials.verify(presented, site))
+                identity = await self._credentials.verify(presented, self.sites[request.host])
+                return facts._replace(identity=identity)
             late = Reason.HANDLER_ERROR
             return await ask_handler(self._handlers, need, request, facts)
 
         try:
             async with asyncio.timeout(DECISION_DEADLINE):
-                return await settle(self.policy, request, await fetch(need, facts), fetch)
+                return answer(await settle(self.policy, request, self._known(request, presented), fetch))
         except TimeoutError:
             log.warning("a decision took over %s s: %s", DECISION_DEADLINE, late)
-            return Decision(Outcome.REFUSE, late)
+            return answer(Decision(Outcome.REFUSE, late))
+        except Exception:
+            log.exception("a decision failed")
+            return answer(Decision(Outcome.REFUSE, Reason.HANDLER_ERROR))
+
+    def _known(self, request: AccessRequest, presented: Presented) -> Facts:
+        # What is known without waiting is handed over at once: that costs less than a first decision whose only
+        # outcome is that it is needed.
+        site = self.sites.get(request.host)
+        return Facts(self._credentials.peek(presented, site) if site else None)
 
 
 async def settle(

@@ -89,6 +89,20 @@ def test_an_error_while_deciding_denies(tmp_path: Path, caplog: pytest.LogCaptur
     assert "RuntimeError: broken" in caplog.text
 
 
+def test_an_error_while_deciding_from_memory_denies(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Identity | None:
+        raise RuntimeError("broken")
+
+    known = credentials(tmp_path)
+    known.instead = broken
+
+    given = Pdp(compiled(*PUBLIC_AND_PRIVATE), SITES, known).evaluate_at_once(request("/x"), NOTHING)
+
+    assert given is not None
+    assert (given.decision.outcome, given.decision.reason) == (Outcome.REFUSE, Reason.HANDLER_ERROR)
+    assert "RuntimeError: broken" in caplog.text
+
+
 def test_a_credential_that_takes_too_long_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stuck(Counting):
         async def verify(self, presented: Presented, site: Site) -> Identity:
