@@ -5,14 +5,12 @@ surrounding space, a port) is unreadable, and rules that look at the address fin
 """
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
-@lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address | None:
     """Return the address; None when `text` is not exactly one address."""
     try:
@@ -26,7 +24,6 @@ def parse_address(text: str) -> Address | None:
     return address.ipv4_mapped or address
 
 
-@lru_cache(maxsize=1024)
 def parse_host(text: str) -> str:
     """Return a host in the form of `Site.host`: lower case, without port, brackets and one final dot."""
     name, bracket, _ = text.lower().partition("]")

@@ -39,6 +39,8 @@ _CLIENTS_FIELDS = frozenset(name for name in _FIELDS if not name.startswith(b"x-
 _DOUBLED = b""  # no field has this name
 _SAFE_IN_HEADERS = " @+/"  # beside letters, digits and _.-~
 _MAX_GROUPS = 1024
+_MAX_METHOD = 32
+_MAX_HOST = 300  # a name of 253 bytes (RFC 1035), a final dot, a port
 _EMPTY_BODY = {"type": "http.response.body", "body": b""}
 
 
@@ -94,17 +96,21 @@ def access_request(fields: Fields, now: float) -> AccessRequest | Reason:
     # A `set` at server level runs again in the subrequest and would make every decision one about the check location.
     if raw_path == fields.get(b"x-authgate-self"):
         return Reason.AMBIGUOUS_PATH
+    method, host = fields.get(b"x-authgate-method", b""), fields.get(b"x-authgate-host", b"")
+    # Before anything is kept: a client chooses both, and thousands of long ones would fill the memory.
+    if len(method) > _MAX_METHOD or len(host) > _MAX_HOST:
+        return Reason.CONFLICTING_HEADERS
     named = _named(
-        fields.get(b"x-authgate-method", b""),
-        fields.get(b"x-authgate-host", b""),
+        method,
+        host,
         fields.get(b"x-authgate-scheme", b""),
         fields.get(b"x-authgate-client", b""),
     )
     if isinstance(named, Reason):
         return named
-    method, host, scheme, address = named
     query = fields.get(b"x-authgate-query", b"").decode("latin-1")
-    return AccessRequest(method, host, from_wire(raw_path), scheme, address, now, query, ClientFields(fields))
+    verb, site, scheme, address = named
+    return AccessRequest(verb, site, from_wire(raw_path), scheme, address, now, query, ClientFields(fields))
 
 
 @lru_cache(maxsize=4096)
@@ -112,7 +118,7 @@ def _named(method: bytes, host: bytes, scheme: bytes, client: bytes) -> tuple[st
     """Read what many requests of one client have in common."""
     if not host:
         return Reason.UNKNOWN_HOST
-    if scheme not in {b"https", b"http"} or not (method.isupper() and method.isascii() and len(method) <= 32):
+    if scheme not in {b"https", b"http"} or not (method.isupper() and method.isascii()):
         return Reason.CONFLICTING_HEADERS
     address = parse_address(client.decode("latin-1"))
     return method.decode("ascii"), parse_host(host.decode("latin-1")), scheme.decode("ascii"), address

@@ -13,6 +13,7 @@ from authgate.config import Settings
 from authgate.credentials import Presented
 from authgate.errors import Busy, StoreUnavailable
 from authgate.model import Identity, Reason, Site, Subject
+from authgate.networks import parse_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def visit_of(request: Request, settings: Settings) -> Visit:
         HTTPException: 400 when the web server did not say host and scheme once each, 421 for a site nobody configured.
     """
     host, scheme = (_only(request, name) for name in ("x-authgate-host", "x-authgate-scheme"))
-    site = settings.site(_host_name(host))
+    site = settings.site(parse_host(host))
     # RFC 9110 section 7.4: an origin is its scheme too. A Secure cookie would not survive on http, and a password
     # typed there has already been read by others.
     if site is None or site.scheme != scheme.lower():
@@ -74,14 +75,6 @@ def _only(request: Request, name: str) -> str:
     if len(values) != 1 or not values[0]:
         raise HTTPException(400, f"the web server has to send {name} exactly once")
     return values[0]
-
-
-def _host_name(host: str) -> str:
-    """Return the host in the form of `Site.host`: lower case, without port, final dot and brackets."""
-    name, bracket, _ = host.lower().partition("]")
-    if bracket:
-        return name.removeprefix("[")
-    return name.partition(":")[0].removesuffix(".")
 
 
 def preferred(accept: str) -> str:

@@ -144,6 +144,7 @@ def test_no_identity_is_sent_on_refusal(door: Door) -> None:
         ({"X-Authgate-Host": ""}, "unknown_host"),
         ({"X-Authgate-Host": "evil.example"}, "unknown_host"),
         ({"X-Authgate-Host": "files.example.com, evil.example"}, "unknown_host"),
+        ({"X-Authgate-Host": "a" * 301}, "conflicting_headers"),
         ({"X-Authgate-Method": None}, "conflicting_headers"),
         ({"X-Authgate-Method": ""}, "conflicting_headers"),
         ({"X-Authgate-Method": "get"}, "conflicting_headers"),
