@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 import uvloop
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.routing import Route
+
+from authgate.server.draining import Server
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
 BODY = {"type": "http.response.body", "body": b""}
@@ -43,20 +44,8 @@ def main(listen: str, file: str | None = None) -> None:
     listener.bind(listen)
     Path(listen).chmod(0o666)
     listener.listen(512)
-    config = uvicorn.Config(
-        file_application(Path(file)) if file else only_200,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,
-    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(uvicorn.Server(config).serve([listener]))
+        runner.run(Server(file_application(Path(file)) if file else only_200).serve([listener]))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Debian's Chromium, driven by Playwright."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.servers import require
 
 # Nothing of it may reach out: tests have no network.
 FLAGS = [
@@ -25,12 +24,7 @@ SIZES = [(360, 740), (1280, 800)]
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Start Chromium with a fresh profile; skip where there is none, fail where there has to be one (`CI`)."""
-    path = shutil.which("chromium")
-    if path is None:
-        message = "chromium is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    path = require("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         try:

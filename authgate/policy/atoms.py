@@ -4,6 +4,7 @@ Each atom says what it asks about (`asks_identity`, `asks_handler`) and evaluate
 `Need` when a fact was not fetched yet, or, a handler only, to what the handler said.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time
@@ -48,7 +49,7 @@ class Text:
         return frozenset(self.parts[1::2])
 
 
-class Atom:
+class Atom(ABC):
     """What all atoms have in common."""
 
     __slots__ = ()
@@ -61,9 +62,9 @@ class Atom:
         """The captures that stand in the atom."""
         return _NOTHING_CAPTURED
 
+    @abstractmethod
     def evaluate(self, asked: Question) -> Truth | Need | Decision:
         """Answer the question."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,4 @@
-import os
 import re
-import shutil
 import subprocess
 import time
 
@@ -10,6 +8,7 @@ from passlib.hash import ldap_salted_sha1, md5_crypt
 
 from authgate.credentials import hashes
 from tests.credentials.people import cheap, sha
+from tests.servers import require
 
 SALT, DIGEST = "c29tZXNhbHRzb21l", "A" * 43
 
@@ -180,10 +179,6 @@ def test_recognising_a_huge_line_takes_no_time() -> None:
 
 
 def made_by_htpasswd(*options: str, password: str) -> str:
-    program = shutil.which("htpasswd")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("htpasswd is not installed (apache2-utils)")
-        pytest.skip("htpasswd is not installed (apache2-utils)")
+    program = require("htpasswd")
     done = subprocess.run([program, "-nb", *options, "alice", password], capture_output=True, text=True, check=True)
     return done.stdout.strip().removeprefix("alice:")
