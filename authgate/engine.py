@@ -21,8 +21,8 @@ NEED_IDENTITY = Need()
 # Told of each rule that is looked at, in order, with what its atoms will look at.
 Witness = Callable[[Rule, Question], None]
 
-# Failures that say nothing about the client: logging in again would not help.
-_NOT_THE_CLIENTS = frozenset({Reason.BUSY, Reason.STORE_UNAVAILABLE})
+# Failures after which logging in again would not help.
+_NOT_THE_CLIENTS = frozenset({Reason.BUSY, Reason.STORE_UNAVAILABLE, Reason.HANDLER_ERROR, Reason.TOO_MANY_ATTEMPTS})
 
 
 def decide(policy: Policy, request: AccessRequest, facts: Facts, witness: Witness | None = None) -> Decision | Need:
@@ -39,7 +39,7 @@ def decide(policy: Policy, request: AccessRequest, facts: Facts, witness: Witnes
     if request.host not in policy.hosts:
         return Decision(Outcome.REFUSE, Reason.UNKNOWN_HOST)
     identity = NOBODY
-    for rule, captures in policy.matching(request.host, request.path, request.method):
+    for rule, captures in policy.matching(request.host, request.path, request.method, preflight=request.preflight):
         if rule.needs_identity:
             if facts.identity is None:
                 return NEED_IDENTITY
@@ -61,9 +61,10 @@ def _ask(rule: Rule, asked: Question) -> Decision | Need | None:
             return _refuse(Reason.DENIED_BY_RULE, rule, asked)
         if denied is not False:
             return _end(denied, rule, asked)
-    if rule.allow is None:
+    admitting = rule.admitting(asked.request)
+    if admitting is None:
         return None
-    for term in rule.allow:
+    for term in admitting:
         admitted = term.holds(asked)
         if admitted is True:
             return Decision(Outcome.ALLOW, Reason.ALLOWED, rule.name, asked.identity, rule.cache, asked.captures)

@@ -4,6 +4,8 @@ AuthgateError
 ├── ConfigError          the configuration, or a file it names, is wrong; holds every problem found
 ├── CredentialError      what a client sent does not prove who it is
 ├── Busy                 too many passwords are being verified already
+├── TooManyAttempts      too many wrong passwords came from this client lately
+├── SiteFunctionFailed   the site's own `verify` or `lookup` raised, answered nonsense or took too long
 └── StoreUnavailable     the store cannot be read or written now
 
 A denial is never an exception; it is a `Decision`. No message ever holds a secret, a password or a cookie.
@@ -49,6 +51,22 @@ class CredentialError(AuthgateError):
 
 class Busy(AuthgateError):
     """Too many passwords are being verified; try again in a moment."""
+
+
+class TooManyAttempts(AuthgateError):
+    """Too many wrong passwords came from this client lately; none is verified for a while.
+
+    Args:
+        seconds: until one is verified again.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"too many wrong passwords; again in {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class SiteFunctionFailed(AuthgateError):
+    """The site's own `verify` or `lookup` raised, answered nonsense or took too long; the log has the cause."""
 
 
 class StoreUnavailable(AuthgateError):

@@ -4,7 +4,7 @@ Words follow OpenID AuthZEN 1.0 where it has one. Every value is immutable; noth
 network. What is made anew for each request is a NamedTuple, which costs half of a frozen dataclass to make.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property
@@ -23,6 +23,9 @@ class Outcome(IntEnum):
 
 class Reason(StrEnum):
     """Why a decision fell as it did: one closed list for headers, logs, metrics, pages and documents."""
+
+    # Enum's own is written in Python; these are looked up for each request.
+    __hash__ = str.__hash__
 
     ALLOWED = "allowed"
     NO_RULE = "no_rule"
@@ -78,6 +81,8 @@ ANONYMOUS = Subject("", "")
 class CredentialKind(StrEnum):
     """What proved who asks, as ``X-Authgate-Credential`` and the atom ``via`` name it."""
 
+    __hash__ = str.__hash__
+
     NONE = "none"
     SESSION = "session"
     BASIC = "basic"
@@ -124,6 +129,7 @@ class AccessRequest(NamedTuple):
         rule: name of the rule that asks; only handlers find it here, like `captures` and `options`.
         captures: what ``{name}`` segments of the rule's path stand for.
         options: the rule's own ``options`` table.
+        preflight: a browser asks whether a script of another origin may send the real request (CORS).
     """
 
     method: str
@@ -138,6 +144,7 @@ class AccessRequest(NamedTuple):
     rule: str = ""
     captures: Mapping[str, str] = MappingProxyType({})
     options: Mapping[str, object] = MappingProxyType({})
+    preflight: bool = False
 
 
 class HandlerCall(NamedTuple):
@@ -213,6 +220,17 @@ def deny(reason: str = "") -> Decision:
 def login() -> Decision:
     """A handler's "not like this": the client has to log in, or to log in as somebody else."""
     return Decision(Outcome.LOGIN, Reason.LOGIN_REQUIRED)
+
+
+def user(name: str, groups: Iterable[str] | None = None, claims: Mapping[str, str] = MappingProxyType({})) -> Subject:
+    """What a site's ``verify`` or ``lookup`` returns: who somebody is.
+
+    Args:
+        name: as rules write it, without ``/``.
+        groups: None: those of the group file.
+        claims: for the atom ``claim:NAME=VALUE``.
+    """
+    return Subject("", name, None if groups is None else frozenset(groups), frozenset(claims.items()))
 
 
 @dataclass(frozen=True)  # without slots, which cached_property cannot have

@@ -5,8 +5,15 @@ A web server decodes a target once, in its own way; a second opinion about the s
 path that two programs could read differently is not looked at any further.
 """
 
+from urllib.parse import unquote_to_bytes
+
 # C0 controls and DEL, and the form in which a door hands on bytes that are not UTF-8 (PEP 383).
 _REFUSED_CHARACTERS = frozenset([*map(chr, range(0x20)), "\x7f", *map(chr, range(0xD800, 0xE000))])
+
+# Separators that are none to some, and slashes that are none to others; what is still encoded after one decoding would
+# become one of them in the next.
+_AMBIGUOUS_RAW = ("//", "\\", ";", "%2f", "%5c")
+_AMBIGUOUS_DECODED = (b"%2e", b"%2f", b"%5c")
 
 
 def from_wire(raw: bytes) -> str:
@@ -31,3 +38,17 @@ def is_canonical(path: str) -> bool:
 
 def _has_dot_segment(path: str) -> bool:
     return any(segment in {".", ".."} for segment in path.split("/"))
+
+
+def is_plain_target(target: str) -> bool:
+    """Tell whether every program reads the path of a raw request target alike.
+
+    An application behind the web server gets the target as the client wrote it, or written anew, and may decode it
+    twice, take ``;`` for the start of parameters or ``\\`` for a slash. The query, from the first ``?`` on, is no path.
+    """
+    path = target.partition("?")[0]
+    lowered = path.lower()
+    if path[:1] != "/" or "#" in target or any(mark in lowered for mark in _AMBIGUOUS_RAW):
+        return False
+    decoded = unquote_to_bytes(path).lower()
+    return not any(mark in decoded for mark in _AMBIGUOUS_DECODED) and not _has_dot_segment(decoded.decode("latin-1"))

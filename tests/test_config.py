@@ -40,6 +40,30 @@ def test_relative_paths_are_relative_to_the_file() -> None:
     assert (settings.htpasswd, settings.groups) == (FOLDER / "u", Path("/g"))
 
 
+def test_under_systemd_relative_paths_are_in_the_directories_it_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/authgate:/run/other")
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/authgate")
+
+    settings = read(
+        'store = "sqlite:x.db"\n[listen]\nweb = "unix:/srv/web.sock"\n'
+        '[users]\nhtpasswd = "u"\n[audit]\nfile = "a.log"\n' + SITE
+    )
+
+    assert (settings.check_socket, settings.web_socket) == (Path("/run/authgate/check.sock"), Path("/srv/web.sock"))
+    assert (settings.store, settings.audit_file) == ("sqlite:/var/lib/authgate/x.db", Path("/var/lib/authgate/a.log"))
+    assert settings.htpasswd == FOLDER / "u"
+
+
+def test_a_node_without_a_name_has_one_that_tells_visitors_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "files-1.internal.example.com")
+
+    first, again = read(SITE).node, read(SITE).node
+
+    assert first == again
+    assert len(first) == 4
+    assert read(f'node = "web1"\n{SITE}').node == "web1"
+
+
 @pytest.mark.parametrize(
     ("origin", "site"),
     [
@@ -72,7 +96,7 @@ REPORTS = [
     (f'stor = "memory:"\n{SITE}', ['stor: unknown key; did you mean "store"?']),
     (f"{SITE}[session]\nlifetim = 1\n", ['session.lifetim: unknown key; did you mean "lifetime"?']),
     (f"{SITE}[sesion]\n", ['sesion: unknown key; did you mean "session"?']),
-    (f'{SITE}[listen]\nforward = "x"\n', ["listen.forward: unknown key; the keys here are check, web, group"]),
+    (f'{SITE}[listen]\nforward = "x"\n', ["listen.forward: unknown key; the keys here are check, web, api, group"]),
     (f'store = "postgres:"\n{SITE}', ['store: not valid; write "memory:" or "sqlite:state/authgate.db"']),
     (
         f'store = "memory:"\n{SITE}',
@@ -98,6 +122,15 @@ REPORTS = [
     ),
     (f'{SITE}[listen]\ncheck = "127.0.0.1:9000"\n', ['listen.check: not valid; write "unix:run/check.sock"']),
     (f'{SITE}[listen]\nweb = "unix:run/check.sock"\n', ["listen.web: the same socket as listen.check"]),
+    (f'{SITE}[listen]\napi = "unix:run/web.sock"\n', ["listen.api: the same socket as listen.web"]),
+    (f'{SITE}[listen]\napi = "127.0.0.1:9000"\n', ['listen.api: not valid; write "unix:run/api.sock"']),
+    (f'node = "Web 1"\n{SITE}', ["node: not valid; 1 to 16 of a-z and 0-9"]),
+    (f'{SITE}[users]\nverify = "people"\n', ['users.verify: not valid; write "package.module::function"']),
+    (
+        f'{SITE}[users]\nlookup = "people::lookup"\n',
+        ["users.lookup: asked only about people of users.verify or users.server_login"],
+    ),
+    (f'{SITE}[audit]\nallows = "yes"\n', ["audit.allows: input should be a valid boolean"]),
     (
         f'{SITE}[listen]\ncheck = "unix:/{"x" * 100}"\n',
         ["listen.check: the path is over 100 bytes; choose a shorter folder"],
@@ -187,6 +220,16 @@ REPORTS = [
     (
         f'{SITE}[[rules]]\nname = "r"\npaths = ["/a"]\ncache = "a\\nb"\nallow = ["anyone"]\n',
         ['rules[0] "r": cache is not valid; write a Cache-Control value, such as "private, max-age=60"'],
+    ),
+    (
+        f'{SITE}[[rules]]\nname = "r"\npaths = ["/a"]\npreflight = "yes"\nallow = ["anyone"]\n',
+        ['rules[0] "r": preflight is not true or false; write preflight = true'],
+    ),
+    (
+        f'{SITE}[[rules]]\nname = "r"\npaths = ["/a"]\npreflight = true\ndeny = ["user:bob"]\n',
+        [
+            'rules[0] "r": preflight in a rule without allow; a guard admits nothing; write it into the rule that does',
+        ],
     ),
     (f"{SITE}{RULE}{RULE}", ['rules[1] "r": the name "r" is taken by rules[0] "r"; names are unique']),
 ]

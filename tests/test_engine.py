@@ -3,7 +3,19 @@
 import pytest
 
 from authgate.engine import decide
-from authgate.model import CredentialKind, Facts, HandlerCall, Identity, Need, Outcome, Reason, Subject, allow, deny
+from authgate.model import (
+    AccessRequest,
+    CredentialKind,
+    Facts,
+    HandlerCall,
+    Identity,
+    Need,
+    Outcome,
+    Reason,
+    Subject,
+    allow,
+    deny,
+)
 from tests.policies import compiled, decided, local, request
 
 ALICE = local("alice", "staff")
@@ -151,3 +163,52 @@ def test_what_a_handler_says_for_the_log_is_in_the_decision() -> None:
 
     assert not isinstance(decision, Need)
     assert decision.detail == "no ticket"
+
+
+def preflight(path: str = "/x", ip: str | None = "192.0.2.1") -> AccessRequest:
+    return request(path, method="OPTIONS", ip=ip)._replace(preflight=True)
+
+
+def test_a_preflight_passes_a_rule_that_says_so_and_nothing_else_does() -> None:
+    policy = compiled({"paths": ["/**"], "methods": ["GET"], "allow": ["user:alice"], "preflight": True})
+
+    assert decided(policy, preflight()).allowed
+    assert decided(policy, request(method="OPTIONS")).reason is Reason.NO_RULE
+    assert decided(policy, request()).reason is Reason.LOGIN_REQUIRED
+    assert decided(policy, request()._replace(method="DELETE")).reason is Reason.NO_RULE
+
+
+def test_a_preflight_is_like_any_request_where_the_rule_does_not_say_so() -> None:
+    policy = compiled({"paths": ["/**"], "allow": ["user:alice"]})
+
+    assert decided(policy, preflight()).outcome is Outcome.LOGIN
+
+
+def test_what_denies_denies_preflights_too() -> None:
+    policy = compiled({"paths": ["/**"], "deny": ["!ip:office"], "allow": ["user:alice"], "preflight": True})
+
+    assert decided(policy, preflight(ip="10.0.0.1")).allowed
+    assert decided(policy, preflight()).reason is Reason.DENIED_BY_RULE
+    assert decided(policy, preflight(ip=None)).reason is Reason.DENIED_BY_RULE
+
+
+def test_a_guard_before_it_decides_about_preflights() -> None:
+    policy = compiled(
+        {"paths": ["/**"], "deny": ["ip:office"]}, {"paths": ["/**"], "allow": ["user:alice"], "preflight": True}
+    )
+
+    assert decided(policy, preflight()).allowed
+    assert decided(policy, preflight(ip="10.0.0.1")).rule == "r0"
+
+
+@pytest.mark.parametrize(
+    "reason", [Reason.BUSY, Reason.TOO_MANY_ATTEMPTS, Reason.HANDLER_ERROR, Reason.STORE_UNAVAILABLE]
+)
+def test_a_login_that_could_not_be_checked_is_refused_with_its_reason_and_open_paths_stay_open(reason: Reason) -> None:
+    policy = compiled({"paths": ["/open"], "allow": ["anyone"]}, {"paths": ["/**"], "allow": ["authenticated"]})
+    unknown = Identity(None, CredentialKind.BASIC, reason)
+
+    refused = decided(policy, request(), unknown)
+
+    assert (refused.outcome, refused.reason) == (Outcome.REFUSE, reason)
+    assert decided(policy, request("/open"), unknown).allowed

@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,9 +31,16 @@ class Settings:
         path: the file it was read from.
         version: names the content of this file and of those it includes; 12 hex digits.
         store: ``memory:`` or ``sqlite:`` and an absolute path.
+        node: names this machine at the head of every decision's id.
+        api_socket: None: there is no such listener.
         socket_group: group that may use the unix sockets; None leaves the process's own.
         idle_timeout: seconds.
         lifetime: seconds.
+        verify: the site's function ``package.module::function`` that verifies passwords.
+        lookup: the site's function that says who somebody is now.
+        server_login: the web server's own login is believed.
+        audit_file: None: stderr.
+        audit_allows: requests that may pass are audited too.
     """
 
     path: Path
@@ -40,12 +48,19 @@ class Settings:
     store: str
     realm: str
     workers: int
+    node: str
     sites: tuple[Site, ...]
     check_socket: Path
     web_socket: Path
+    api_socket: Path | None
     socket_group: str | None
     htpasswd: Path | None
     groups: Path | None
+    verify: str | None
+    lookup: str | None
+    server_login: bool
+    audit_file: Path | None
+    audit_allows: bool
     idle_timeout: float
     lifetime: float
     policy: Policy
@@ -108,15 +123,22 @@ def parse(document: Mapping[str, object], path: Path, content: bytes = b"") -> S
     return Settings(
         path=path,
         version=_version([content, *(text for text, _ in included.values())]),
-        store=raw.store if raw.store == "memory:" else f"sqlite:{folder / raw.store.removeprefix('sqlite:')}",
+        store=raw.store if raw.store == "memory:" else f"sqlite:{_state(raw.store.removeprefix('sqlite:'), folder)}",
         realm=raw.realm,
         workers=raw.workers,
+        node=raw.node or _node(),
         sites=sites,
         check_socket=_socket(raw.listen.check, folder),
         web_socket=_socket(raw.listen.web, folder),
+        api_socket=_socket(raw.listen.api, folder) if raw.listen.api else None,
         socket_group=raw.listen.group,
         htpasswd=folder / raw.users.htpasswd if raw.users.htpasswd else None,
         groups=folder / raw.users.groups if raw.users.groups else None,
+        verify=raw.users.verify,
+        lookup=raw.users.lookup,
+        server_login=raw.users.server_login,
+        audit_file=_state(raw.audit.file, folder) if raw.audit.file else None,
+        audit_allows=raw.audit.allows,
         idle_timeout=raw.session.idle_timeout,
         lifetime=raw.session.lifetime,
         policy=policy,
@@ -166,20 +188,44 @@ def _check_together(raw: File, path: Path, problems: list[Problem]) -> None:
         )
     if raw.session.idle_timeout > raw.session.lifetime:
         problems.append(Problem(f"{path.name}: session.idle_timeout", "longer than session.lifetime"))
-    sockets = {
-        key: _socket(value, path.parent) for key, value in (("check", raw.listen.check), ("web", raw.listen.web))
-    }
-    for key, socket in sockets.items():
-        if len(os.fsencode(socket)) > MAX_SOCKET_PATH:
+    if raw.users.lookup and not (raw.users.verify or raw.users.server_login):
+        message = "asked only about people of users.verify or users.server_login"
+        problems.append(Problem(f"{path.name}: users.lookup", message))
+    _check_sockets(raw, path, problems)
+
+
+def _check_sockets(raw: File, path: Path, problems: list[Problem]) -> None:
+    names = {"check": raw.listen.check, "web": raw.listen.web, "api": raw.listen.api}
+    sockets = {key: _socket(name, path.parent) for key, name in names.items() if name is not None}
+    taken: dict[Path, str] = {}
+    for key, where in sockets.items():
+        if len(os.fsencode(where)) > MAX_SOCKET_PATH:
             problems.append(
                 Problem(
                     f"{path.name}: listen.{key}", f"the path is over {MAX_SOCKET_PATH} bytes", "choose a shorter folder"
                 )
             )
-    if sockets["check"] == sockets["web"]:
-        # One socket for both would let what reaches the login pages reach decisions.
-        problems.append(Problem(f"{path.name}: listen.web", "the same socket as listen.check"))
+        other = taken.setdefault(where, key)
+        if other != key:
+            # One socket for two would let what reaches the login pages reach decisions.
+            problems.append(Problem(f"{path.name}: listen.{key}", f"the same socket as listen.{other}"))
 
 
 def _socket(name: str, folder: Path) -> Path:
-    return (folder / name.removeprefix("unix:")).absolute()
+    return _beneath("run", "RUNTIME_DIRECTORY", name.removeprefix("unix:"), folder)
+
+
+def _state(name: str, folder: Path) -> Path:
+    return _beneath("state", "STATE_DIRECTORY", name, folder)
+
+
+def _beneath(usual: str, variable: str, name: str, folder: Path) -> Path:
+    """Return where a relative name is: beside the file, or in the directory that systemd made (systemd.exec(5))."""
+    made = os.environ.get(variable, "").partition(":")[0]
+    # systemd's directory is what the folder `run` or `state` is elsewhere.
+    return (Path(made) / name.removeprefix(f"{usual}/") if made else folder / name).absolute()
+
+
+def _node() -> str:
+    # Not the host's name itself: visitors see it at the head of every decision's id.
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:4]

@@ -25,6 +25,7 @@ def _seconds(value: object) -> object:
 
 Duration = Annotated[int, BeforeValidator(_seconds)]
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+\z")]
+Reference = Annotated[str, Field(strict=True, max_length=256, pattern=r"^\w+(?:\.\w+)*::\w+\z")]
 SocketName = Annotated[str, Field(strict=True, pattern=r"^unix:[^\x00-\x1f\x7f]+\z")]
 
 
@@ -40,12 +41,21 @@ class SiteTable(_Section):
 class _Listen(_Section):
     check: SocketName = "unix:run/check.sock"
     web: SocketName = "unix:run/web.sock"
+    api: SocketName | None = None
     group: Text | None = None
 
 
 class _Users(_Section):
     htpasswd: Text | None = None
     groups: Text | None = None
+    verify: Reference | None = None
+    lookup: Reference | None = None
+    server_login: Annotated[bool, Field(strict=True)] = False
+
+
+class _Audit(_Section):
+    file: Text | None = None
+    allows: Annotated[bool, Field(strict=True)] = False
 
 
 class _Session(_Section):
@@ -60,10 +70,13 @@ class File(_Section):
     # Stands between double quotes in WWW-Authenticate (RFC 9110 section 11.5) and on the login page.
     realm: Annotated[str, Field(strict=True, pattern=r"^[ !#-\[\]-~]{1,64}\z")] = "files"
     workers: Annotated[int, Field(strict=True, ge=1, le=64)] = 2
+    # Stands at the head of every decision's id, which visitors see.
+    node: Annotated[str, Field(strict=True, pattern=r"^[a-z0-9]{1,16}\z")] | None = None
     sites: list[SiteTable] = []
     listen: _Listen = _Listen()
     users: _Users = _Users()
     session: _Session = _Session()
+    audit: _Audit = _Audit()
     networks: dict[str, list[Text]] = {}
     include: list[Text] = []
 
@@ -101,6 +114,10 @@ _HINTS: Mapping[str, str] = {
     "realm": "at most 64 printable ASCII characters, without quotes and backslashes",
     "listen.check": 'write "unix:run/check.sock"',
     "listen.web": 'write "unix:run/web.sock"',
+    "listen.api": 'write "unix:run/api.sock"',
+    "users.verify": 'write "package.module::function"',
+    "users.lookup": 'write "package.module::function"',
+    "node": "1 to 16 of a-z and 0-9",
 }
 
 
@@ -151,7 +168,7 @@ def _in_words(kind: str, message: str, key: str) -> tuple[str, str]:
 
 def _keys(parent: tuple[int | str, ...]) -> list[str]:
     sections: Mapping[str, type[BaseModel]] = {
-        "sites": SiteTable, "listen": _Listen, "users": _Users, "session": _Session,
+        "sites": SiteTable, "listen": _Listen, "users": _Users, "session": _Session, "audit": _Audit,
     }  # fmt: skip
     model = sections[str(parent[0])] if parent else File
     return [*model.model_fields, *([] if parent else LISTS)]

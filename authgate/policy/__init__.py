@@ -34,31 +34,40 @@ class Policy:
     groups: frozenset[str]
     handlers: frozenset[str]
 
-    def matching(self, host: str, path: str, method: str) -> Iterable[tuple[Rule, Mapping[str, str]]]:
-        """Return the rules that match host, path and method, in the order of the policy, each once, with captures."""
+    def matching(
+        self, host: str, path: str, method: str, *, preflight: bool = False
+    ) -> Iterable[tuple[Rule, Mapping[str, str]]]:
+        """Return the rules that match host, path and method, in the order of the policy, each once, with captures.
+
+        Args:
+            preflight: rules that let preflights pass match whatever their methods.
+        """
         segments = path.split("/")[1:]
         runs = self.anywhere.find(path, segments)
         of_host = self.by_host.get(host)
         if of_host is not None:
             runs += of_host.find(path, segments)
         if len(runs) != 1:
-            return _in_order(sorted(entry for run in runs for entry in run), segments, method)
+            return _in_order(sorted(entry for run in runs for entry in run), segments, method, preflight=preflight)
         (run,) = runs
         if len(run) != 1:
-            return _in_order(run, segments, method)
+            return _in_order(run, segments, method, preflight=preflight)
         # Most often there is just one; the rest of this is for it alone.
         (entry,) = run
         rule = entry.rule
-        if rule.methods is not None and method not in rule.methods:
+        if rule.methods is not None and method not in rule.methods and not (preflight and rule.preflight):
             return ()
         return ((rule, entry.captured(segments) if entry.captures else entry.found),)
 
 
-def _in_order(entries: list[Entry], segments: list[str], method: str) -> Iterator[tuple[Rule, Mapping[str, str]]]:
+def _in_order(
+    entries: list[Entry], segments: list[str], method: str, *, preflight: bool
+) -> Iterator[tuple[Rule, Mapping[str, str]]]:
     last = None
     for entry in entries:
         rule = entry.rule
-        if rule is not last and (rule.methods is None or method in rule.methods):
+        wanted = rule.methods is None or method in rule.methods or (preflight and rule.preflight)
+        if rule is not last and wanted:
             last = rule
             yield rule, entry.captured(segments) if entry.captures else entry.found
 

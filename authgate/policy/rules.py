@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from authgate.errors import Problem
+from authgate.model import AccessRequest
 from authgate.networks import NetworkSet
 from authgate.patterns import PathPattern, PatternError, RegexPattern, parse_pattern
 from authgate.policy.parsing import TermError, parse_term
@@ -35,6 +36,7 @@ class Rule:
         needs_identity: some term looks at who asks, or asks a handler, which may.
         asks_second_factor: some term looks at ``mfa``.
         options: for handlers; the rule's own table, read-only.
+        preflight: a CORS preflight, and only that, passes whatever `methods` and `allow` say.
     """
 
     name: str
@@ -48,6 +50,11 @@ class Rule:
     needs_identity: bool
     asks_second_factor: bool
     options: Mapping[str, object]
+    preflight: bool
+
+    def admitting(self, request: AccessRequest) -> tuple[Term, ...] | None:
+        """Return the terms of which one has to hold for this request; None when this is a guard."""
+        return _ANYONE if self.preflight and request.preflight else self.allow
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -119,6 +126,11 @@ def parse_rule(place: str, table: object, context: RuleContext, problems: list[P
         reading.problem("a rule allows or denies", 'write allow = ["authenticated"], for example')
     terms = (*(deny or ()), *(allow or ()))
     _check_captures(reading, paths, terms)
+    preflight = table.get("preflight", False)
+    if not isinstance(preflight, bool):
+        reading.problem("preflight is not true or false", "write preflight = true")
+    elif preflight and "allow" not in table:
+        reading.problem("preflight in a rule without allow", "a guard admits nothing; write it into the rule that does")
     options = table.get("options", {})
     if not isinstance(options, dict):
         reading.problem("options is not a table", 'write options = { database = "/srv/rights.db" }')
@@ -141,6 +153,7 @@ def parse_rule(place: str, table: object, context: RuleContext, problems: list[P
         needs_identity=any(term.asks_identity or term.handlers for term in terms),
         asks_second_factor=any(term.asks_second_factor for term in terms),
         options=MappingProxyType(options),
+        preflight=preflight is True,
     )
 
 
@@ -231,5 +244,8 @@ def _check_captures(reading: _Table, paths: Iterable[PathPattern | RegexPattern]
             )
 
 
-_KEYS = frozenset({"name", "hosts", "paths", "methods", "deny", "allow", "cache", "options"})
+_KEYS = frozenset({"name", "hosts", "paths", "methods", "deny", "allow", "cache", "options", "preflight"})
 _ALL_KEYS = ", ".join(sorted(_KEYS))
+
+# A browser asks without cookies and credentials, so no term that looks at who asks could hold.
+_ANYONE = (parse_term("anyone", {}),)
