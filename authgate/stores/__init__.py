@@ -3,11 +3,13 @@
 A record is a key, opaque bytes and a time to live. What takes access away (`delete`, `delete_owned`) also writes a
 *change*, which every worker sees within 100 ms through `follow`; what only adds or refreshes does not. `purge` writes
 none either: what it removes was refused already, because it had expired.
+
+A counter is a key, a number and a moment at which it ends, as if nothing had been counted.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 # Seconds since the epoch, UTC. An argument everywhere, so that tests move time instead of sleeping.
 Clock = Callable[[], float]
@@ -52,7 +54,10 @@ class Records(Protocol):
         """Return the records of `owner`, or of everybody, soonest to expire first."""
 
     async def purge(self, now: float, limit: int) -> int:
-        """Remove at most `limit` records that expired before `now`, oldest first; how many were removed."""
+        """Remove at most `limit` records that expired before `now`, oldest first; how many were removed.
+
+        Counters that ended before `now` go too, as many at most.
+        """
 
 
 class Changes(Protocol):
@@ -68,8 +73,48 @@ class Changes(Protocol):
         """
 
 
-class Store(Records, Changes, Protocol):
-    """Everything a worker needs of a store."""
+class Count(NamedTuple):
+    """How often something was counted, and until when that stands; zero and 0.0 when it was not."""
+
+    number: int
+    ends: float
+
+
+NOTHING_COUNTED = Count(0, 0.0)
+
+
+class Counters(Protocol):
+    """Numbers that several workers count up together. Every method raises `StoreUnavailable` when the store is away."""
+
+    async def add(self, key: str, seconds: float) -> Count:
+        """Count one more, as one step that no other worker can come between.
+
+        Args:
+            seconds: the counter ends so long after the first that is counted. One that would end later than that from
+                now (the clock was set back) begins anew.
+        """
+
+    async def counted(self, key: str) -> Count:
+        """Return the counter as it stands; `NOTHING_COUNTED` when it ended or never began."""
+
+    async def clear(self, key: str) -> None:
+        """End the counter now."""
+
+
+class Store(Records, Changes, Counters, Protocol):
+    """Everything a worker needs of a store.
+
+    Args:
+        operations: how often it was asked for something, by this object.
+        errors: how many of them ended in `StoreUnavailable`.
+    """
+
+    operations: int
+    errors: int
+
+    @property
+    def up(self) -> bool:
+        """True while deletions are being followed."""
 
     async def aclose(self) -> None:
         """Release files and connections."""

@@ -28,6 +28,8 @@ class CachedRecords(Generic[T]):
     Args:
         decode: makes a value of a record; None when it is unreadable, which counts as absent.
         capacity: how many values are kept.
+
+    `misses` counts what was not in memory; `len` is how much is.
     """
 
     def __init__(self, store: Store, kind: str, decode: Callable[[Record], T | None], capacity: int) -> None:
@@ -35,10 +37,14 @@ class CachedRecords(Generic[T]):
         self._kind = kind
         self._decode = decode
         self._capacity = capacity
+        self.misses = 0
         self._following = False
         self._values: OrderedDict[str, T] = OrderedDict()
         self._reads: dict[str, asyncio.Task[T | None]] = {}
         self._spoiled: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._values)
 
     def peek(self, key: str) -> T | None:
         """Return the value in memory; None when the store has to be asked."""
@@ -54,7 +60,10 @@ class CachedRecords(Generic[T]):
             StoreUnavailable: it is not in memory and the store is away.
         """
         value = self.peek(key)
-        return value if value is not None else await self.read_again(key)
+        if value is not None:
+            return value
+        self.misses += 1
+        return await self.read_again(key)
 
     async def read_again(self, key: str) -> T | None:
         """Return the value from the store even if one is in memory: another worker may have touched it.

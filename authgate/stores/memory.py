@@ -4,7 +4,7 @@ import asyncio
 import heapq
 from collections.abc import Callable
 
-from authgate.stores import Clock, Record
+from authgate.stores import NOTHING_COUNTED, Clock, Count, Record
 
 _Followers = list[tuple[Callable[[str, str], None], Callable[[], None]]]
 
@@ -12,20 +12,32 @@ _Followers = list[tuple[Callable[[str, str], None], Callable[[], None]]]
 class MemoryStore:
     """A store that is gone when its process ends."""
 
-    def __init__(self, clock: Clock) -> None:  # noqa: ARG002 - every store is made alike
+    def __init__(self, clock: Clock) -> None:
+        self.operations = 0
+        self.errors = 0
+        self._clock = clock
         self._records: dict[tuple[str, str], Record] = {}
+        self._counters: dict[str, Count] = {}
         self._followers: _Followers = []
+
+    @property
+    def up(self) -> bool:
+        """True while somebody follows."""
+        return bool(self._followers)
 
     async def put(self, kind: str, record: Record) -> None:
         """Create the record, or replace one with the same key."""
+        self.operations += 1
         self._records[kind, record.key] = record
 
     async def get(self, kind: str, key: str) -> Record | None:
         """Return the record, expired or not; None when there is none."""
+        self.operations += 1
         return self._records.get((kind, key))
 
     async def touch(self, kind: str, record: Record) -> bool:
         """Replace a record that still exists."""
+        self.operations += 1
         if (kind, record.key) not in self._records:
             return False
         self._records[kind, record.key] = record
@@ -33,6 +45,7 @@ class MemoryStore:
 
     async def delete(self, kind: str, key: str) -> bool:
         """Remove the record and tell every follower."""
+        self.operations += 1
         if self._records.pop((kind, key), None) is None:
             return False
         self._announce(kind, key)
@@ -48,6 +61,7 @@ class MemoryStore:
 
     async def scan(self, kind: str, owner: str | None = None) -> list[Record]:
         """Return the records of `owner`, or of everybody, soonest to expire first."""
+        self.operations += 1
         found = (
             record
             for (its_kind, _), record in self._records.items()
@@ -56,12 +70,36 @@ class MemoryStore:
         return sorted(found, key=lambda record: (record.expires, record.key))
 
     async def purge(self, now: float, limit: int) -> int:
-        """Remove at most `limit` records that expired before `now`, oldest first."""
+        """Remove at most `limit` records that expired before `now`, oldest first, and as many counters."""
+        self.operations += 1
+        ended = heapq.nsmallest(limit, ((count.ends, key) for key, count in self._counters.items() if count.ends < now))
+        for _, key in ended:
+            del self._counters[key]
         expired = ((record.expires, kind, key) for (kind, key), record in self._records.items() if record.expires < now)
         oldest = heapq.nsmallest(limit, expired)
         for _, kind, key in oldest:
             del self._records[kind, key]
         return len(oldest)
+
+    async def add(self, key: str, seconds: float) -> Count:
+        """Count one more."""
+        self.operations += 1
+        now = self._clock()
+        before = self._counters.get(key, NOTHING_COUNTED)
+        count = Count(before.number + 1, before.ends) if now < before.ends <= now + seconds else Count(1, now + seconds)
+        self._counters[key] = count
+        return count
+
+    async def counted(self, key: str) -> Count:
+        """Return the counter as it stands."""
+        self.operations += 1
+        count = self._counters.get(key, NOTHING_COUNTED)
+        return count if self._clock() < count.ends else NOTHING_COUNTED
+
+    async def clear(self, key: str) -> None:
+        """End the counter now."""
+        self.operations += 1
+        self._counters.pop(key, None)
 
     async def follow(self, on_deleted: Callable[[str, str], None], on_lost: Callable[[], None]) -> None:
         """Call `on_deleted` for each deletion from now on; run until cancelled."""

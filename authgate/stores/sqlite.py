@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from authgate.errors import ConfigError, Problem, StoreUnavailable
-from authgate.stores import Clock, Record
+from authgate.stores import NOTHING_COUNTED, Clock, Count, Record
 from authgate.stores.sqlite_file import DatabaseFile
 
 R = TypeVar("R")
@@ -43,6 +43,14 @@ _CHANGE_OWNED = "INSERT INTO changes (kind, key, at) SELECT kind, key, ? FROM re
 _SCAN_OWNED = "SELECT key, value, owner, expires FROM records WHERE kind = ? AND owner = ? ORDER BY expires, key"
 _PURGE = """DELETE FROM records WHERE (kind, key) IN
     (SELECT kind, key FROM records WHERE expires < ? ORDER BY expires LIMIT ?)"""
+# One statement, and so one step: two workers that count at once are two.
+_ADD = """INSERT INTO counters (key, number, ends) VALUES (:key, 1, :fresh) ON CONFLICT (key) DO UPDATE SET
+    number = CASE WHEN ends > :now AND ends <= :fresh THEN number + 1 ELSE 1 END,
+    ends = CASE WHEN ends > :now AND ends <= :fresh THEN ends ELSE :fresh END
+    RETURNING number, ends"""
+_COUNTED = "SELECT number, ends FROM counters WHERE key = ? AND ends > ?"
+_CLEAR = "DELETE FROM counters WHERE key = ?"
+_PURGE_COUNTERS = "DELETE FROM counters WHERE key IN (SELECT key FROM counters WHERE ends < ? ORDER BY ends LIMIT ?)"
 _TRIM = "DELETE FROM changes WHERE seq IN (SELECT seq FROM changes WHERE at < ? ORDER BY seq LIMIT ?)"
 _TAIL = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)"
 _NEWS = "SELECT seq, kind, key FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
@@ -56,6 +64,9 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
+        self.operations = 0
+        self.errors = 0
+        self.up = False
         self._path = path
         self._clock = clock
         self._file = DatabaseFile(path, _PATIENCE)
@@ -136,15 +147,33 @@ class SqliteStore:
         return await self._run(lambda connection: _records(connection, _SCAN_OWNED, (kind, owner)))
 
     async def purge(self, now: float, limit: int) -> int:
-        """Remove at most `limit` records that expired before `now`, and as many old changes."""
+        """Remove at most `limit` records that expired before `now`, and as many old changes and counters."""
 
         def work(connection: sqlite3.Connection) -> int:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute(_TRIM, (now - _CHANGES_KEPT, limit))
+                connection.execute(_PURGE_COUNTERS, (now, limit))
                 return connection.execute(_PURGE, (now, limit)).rowcount
 
         return await self._run(work)
+
+    async def add(self, key: str, seconds: float) -> Count:
+        """Count one more."""
+        now = self._clock()
+        given = {"key": key, "now": now, "fresh": now + seconds}
+        [row] = await self._run(lambda connection: connection.execute(_ADD, given).fetchall())
+        return Count(*row)
+
+    async def counted(self, key: str) -> Count:
+        """Return the counter as it stands."""
+        asked = (key, self._clock())
+        row = await self._run(lambda connection: connection.execute(_COUNTED, asked).fetchone())
+        return Count(*row) if row else NOTHING_COUNTED
+
+    async def clear(self, key: str) -> None:
+        """End the counter now."""
+        await self._run(lambda connection: connection.execute(_CLEAR, (key,)).rowcount)
 
     async def follow(self, on_deleted: Callable[[str, str], None], on_lost: Callable[[], None]) -> None:
         """Call `on_deleted` for each deletion from now on, by whichever process; run until cancelled."""
@@ -155,6 +184,7 @@ class SqliteStore:
         try:
             while True:
                 deleted = channel.read()
+                self.up = channel.is_open
                 if deleted is None:
                     on_lost()
                     deleted = []
@@ -162,6 +192,7 @@ class SqliteStore:
                     on_deleted(kind, key)
                 await asyncio.sleep(0 if len(deleted) == _BATCH else _TICK)
         finally:
+            self.up = False
             channel.close()
 
     async def aclose(self) -> None:
@@ -172,9 +203,15 @@ class SqliteStore:
             self._executor.shutdown(wait=False)
 
     async def _run(self, work: Callable[[sqlite3.Connection], R]) -> R:
+        self.operations += 1
         if self._closed:
+            self.errors += 1
             raise StoreUnavailable(f"{self._path}: the store is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._attempt, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._attempt, work)
+        except StoreUnavailable:
+            self.errors += 1
+            raise
 
     def _attempt(self, work: Callable[[sqlite3.Connection], R]) -> R:
         try:
@@ -210,6 +247,11 @@ class _Channel:
         self._misses = 0
         self._version = 0
         self._seen = 0
+
+    @property
+    def is_open(self) -> bool:
+        """True when deletions from now on will be seen."""
+        return self._connection is not None
 
     def read(self) -> list[tuple[str, str]] | None:
         """Return the next deletions, at most `_BATCH`; None when some may have been missed before now."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from authgate.errors import ConfigError, Problem
 
-SCHEMA = 1
+SCHEMA = 2
 
 _TABLES = (
     """CREATE TABLE records (
@@ -32,8 +32,18 @@ _TABLES = (
     # AUTOINCREMENT: a number is never given twice, so a follower notices one that is missing.
     """CREATE TABLE changes (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key TEXT NOT NULL, at REAL NOT NULL)""",
-    f"PRAGMA user_version = {SCHEMA}",
+    "PRAGMA user_version = 1",
 )
+# By the schema they lead from. What stands in a released authgate is not changed afterwards: files were made by it.
+_STEPS = {
+    0: _TABLES,
+    1: (
+        """CREATE TABLE counters (
+            key TEXT NOT NULL PRIMARY KEY, number INTEGER NOT NULL, ends REAL NOT NULL) WITHOUT ROWID""",
+        "CREATE INDEX counters_by_end ON counters (ends)",
+        "PRAGMA user_version = 2",
+    ),
+}
 
 _COMPANIONS = ("-wal", "-shm")
 _LOCK_RETRY = 0.01
@@ -187,11 +197,14 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     if journal != "wal":
         raise sqlite3.OperationalError("the file system does not support write-ahead logging")
     connection.execute("PRAGMA synchronous = NORMAL")
-    if version == 0:
+    if version < SCHEMA:
+        # All steps or none. The lock on the folder keeps others from opening the file meanwhile; those that have it
+        # open with the older schema go on, for a step only adds.
         with connection:
             connection.execute("BEGIN IMMEDIATE")
-            for statement in _TABLES:
-                connection.execute(statement)
+            for step in range(version, SCHEMA):
+                for statement in _STEPS[step]:
+                    connection.execute(statement)
 
 
 def _companions(path: Path) -> list[Path]:

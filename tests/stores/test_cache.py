@@ -343,3 +343,15 @@ def test_nothing_is_kept_while_nobody_follows_the_store() -> None:
         assert records.peek("a") is None
 
     asyncio.run(main())
+
+
+def test_what_is_not_in_memory_is_counted() -> None:
+    async def scenario(store: SlowStore, records: CachedRecords[str]) -> None:
+        assert (len(records), records.misses) == (0, 0)
+        await store.put("session", record("a"))
+        for _ in range(3):
+            await records.get("a")
+        await records.get("absent")
+        assert (len(records), records.misses) == (1, 2)
+
+    run(scenario)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from authgate.stores import Record, Store
+from authgate.stores import NOTHING_COUNTED, Count, Record, Store
 from tests.clock import MovableClock
 from tests.stores.conftest import Run
 from tests.stores.following import Follower, until
@@ -296,3 +296,119 @@ def test_what_one_worker_puts_another_reads(run: Run) -> None:
             assert await other.get("session", "a") == record("a", value=str(number).encode())
 
     run(scenario, workers=2)
+
+
+def test_counter_counts_until_its_end(run: Run, clock: MovableClock) -> None:
+    async def scenario(store: Store) -> None:
+        ends = clock.now + 600
+        assert await store.counted("a") == NOTHING_COUNTED
+        assert await store.add("a", 600) == Count(1, ends)
+        clock.advance(599)
+        # The first one counted says when it ends, not the last.
+        assert await store.add("a", 600) == Count(2, ends)
+        assert await store.counted("a") == Count(2, ends)
+        clock.advance(1)
+        assert await store.counted("a") == NOTHING_COUNTED
+        assert await store.add("a", 600) == Count(1, ends + 600)
+
+    run(scenario)
+
+
+def test_counter_that_is_cleared_begins_anew(run: Run, clock: MovableClock) -> None:
+    async def scenario(store: Store) -> None:
+        await store.add("a", 600)
+        await store.add("b", 600)
+        await store.clear("a")
+        await store.clear("absent")
+        assert await store.counted("a") == NOTHING_COUNTED
+        clock.advance(1)
+        assert await store.add("a", 600) == Count(1, clock.now + 600)
+        assert (await store.counted("b")).number == 1
+
+    run(scenario)
+
+
+def test_counter_that_would_end_too_late_begins_anew(run: Run, clock: MovableClock) -> None:
+    """The clock was set back."""
+
+    async def scenario(store: Store) -> None:
+        await store.add("a", 600)
+        clock.advance(-86400)
+        assert await store.add("a", 600) == Count(1, clock.now + 600)
+
+    run(scenario)
+
+
+def test_odd_keys_of_counters_are_told_apart(run: Run) -> None:
+    async def scenario(store: Store) -> None:
+        for number, key in enumerate(ODD_KEYS, start=1):
+            for _ in range(number):
+                await store.add(key, 600)
+        for number, key in enumerate(ODD_KEYS, start=1):
+            assert (await store.counted(key)).number == number
+
+    run(scenario)
+
+
+def test_workers_that_count_at_once_lose_nothing(run: Run) -> None:
+    async def scenario(*stores: Store) -> None:
+        counts = await asyncio.gather(*(store.add("a", 600) for store in stores * 25))
+        assert sorted(count.number for count in counts) == list(range(1, 101))
+        assert len({count.ends for count in counts}) == 1
+
+    run(scenario, workers=4)
+
+
+def test_purge_removes_counters_that_ended_in_bounded_steps(run: Run, clock: MovableClock) -> None:
+    async def scenario(store: Store) -> None:
+        for seconds in (10, 20, 30, 40):
+            await store.add(f"k{seconds}", seconds)
+        now = clock.now
+        clock.advance(-1000)
+        for removed in ({"k10", "k20"}, {"k10", "k20", "k30"}):
+            assert await store.purge(now + 35, 2) == 0
+            left = {key for key in ("k10", "k20", "k30", "k40") if await store.counted(key) != NOTHING_COUNTED}
+            assert left == {"k10", "k20", "k30", "k40"} - removed
+
+    run(scenario)
+
+
+def test_counting_is_not_announced(run: Run) -> None:
+    async def scenario(one: Store, other: Store) -> None:
+        async with Follower(other) as follower:
+            await one.add("a", 600)
+            await one.clear("a")
+            await one.put("session", record("a"))
+            await one.delete("session", "a")
+            await until(lambda: bool(follower.deleted))
+            assert follower.deleted == [("session", "a")]
+
+    run(scenario, workers=2)
+
+
+def test_operations_are_counted(run: Run) -> None:
+    async def scenario(store: Store) -> None:
+        assert (store.operations, store.errors) == (0, 0)
+        await store.put("session", record("a"))
+        await store.get("session", "a")
+        await store.touch("session", record("a"))
+        await store.scan("session")
+        await store.delete("session", "a")
+        await store.add("a", 1)
+        await store.counted("a")
+        await store.clear("a")
+        await store.purge(0, 1)
+        assert (store.operations, store.errors) == (9, 0)
+
+    run(scenario)
+
+
+def test_store_is_up_while_it_is_followed(run: Run) -> None:
+    async def scenario(store: Store) -> None:
+        seen = [store.up]
+        async with Follower(store):
+            seen.append(store.up)
+        seen.append(store.up)
+        assert seen == [False, True, False]
+
+    run(scenario)

@@ -1,11 +1,13 @@
 import asyncio
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from authgate.errors import ConfigError
+from authgate.errors import ConfigError, StoreUnavailable
+from authgate.stores import Record
 from authgate.stores.memory import MemoryStore
 from authgate.stores.opening import open_store
 from authgate.stores.sqlite import SqliteStore
@@ -134,3 +136,81 @@ def test_a_path_with_uri_characters_is_a_path(tmp_path: Path) -> None:
     store = open_store(f"sqlite:{path}", MovableClock())
     asyncio.run(store.aclose())
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+# As the first schema made it.
+SCHEMA_1 = """
+    CREATE TABLE records (
+        kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, owner TEXT NOT NULL, expires REAL NOT NULL,
+        PRIMARY KEY (kind, key)) WITHOUT ROWID;
+    CREATE INDEX records_by_owner ON records (kind, owner);
+    CREATE INDEX records_by_expiry ON records (expires);
+    CREATE TABLE changes (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key TEXT NOT NULL, at REAL NOT NULL);
+    INSERT INTO records VALUES ('session', 'a', x'00ff', 'alice', 2000000000.0);
+    PRAGMA user_version = 1;
+"""
+
+
+def _of_schema_1(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript(SCHEMA_1)
+    return connection
+
+
+def _columns(path: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return sorted(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall())
+
+
+def test_file_of_an_older_schema_is_brought_up_to_date_with_its_records(tmp_path: Path) -> None:
+    path = tmp_path / "authgate.db"
+    # Open meanwhile in an older authgate, which goes on.
+    older = _of_schema_1(path)
+
+    async def scenario() -> None:
+        store = open_store(f"sqlite:{path}", MovableClock())
+        assert await store.get("session", "a") == Record("a", b"\x00\xff", "alice", 2000000000.0)
+        assert (await store.add("a", 600)).number == 1
+        older.execute("DELETE FROM records")
+        assert await store.get("session", "a") is None
+        await store.aclose()
+
+    asyncio.run(scenario())
+    older.close()
+    open_store(f"sqlite:{tmp_path / 'new.db'}", MovableClock())
+    assert [name for name, _ in _columns(path)] == [name for name, _ in _columns(tmp_path / "new.db")]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
+
+
+def test_upgrade_that_finds_the_file_locked_changes_nothing_and_is_made_later(tmp_path: Path) -> None:
+    path = tmp_path / "authgate.db"
+    older = _of_schema_1(path)
+    older.execute("BEGIN IMMEDIATE")
+
+    async def scenario() -> None:
+        store = open_store(f"sqlite:{path}", MovableClock())
+        with pytest.raises(StoreUnavailable):
+            await store.add("a", 600)
+        assert (store.operations, store.errors) == (1, 1)
+        older.execute("COMMIT")
+        assert (await store.add("a", 600)).number == 1
+        await store.aclose()
+
+    asyncio.run(scenario())
+    older.close()
+
+
+def test_what_the_newer_schema_says_to_an_older_authgate_names_both(tmp_path: Path) -> None:
+    path = tmp_path / "authgate.db"
+    open_store(f"sqlite:{path}", MovableClock())
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 7")
+
+    words = refusal(f"sqlite:{path}")
+
+    assert f"{path} has schema 7, made by a newer authgate" in words
+    assert f"this authgate knows schema {SCHEMA}; use the newer authgate or another file" in words
