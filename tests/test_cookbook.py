@@ -5,13 +5,17 @@ import re
 import sqlite3
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from authgate.config import Settings, load
-from authgate.handlers import load_handlers
+from authgate.credentials.directory import Directory, wanted
+from authgate.errors import SiteFunctionFailed
+from authgate.handlers import load_functions, load_handlers
+from authgate.model import user
 from authgate.rehearsal import Tried, outcome_name, prepare, run_tests, untested
 
 COOKBOOK = Path(__file__).parent.parent / "docs" / "cookbook.md"
@@ -99,3 +103,89 @@ def test_maintenance_closes_for_all_but_the_office(folder: Path) -> None:
 
     assert (away.reason, away.rule, away.detail) == ("denied_by_rule", "maintenance", "closed for maintenance")
     assert office.allowed
+
+
+def _recipe(title: str) -> Recipe:
+    (found,) = (recipe for recipe in recipes() if recipe.title == title)
+    return found
+
+
+def _directory(settings: Settings) -> Directory:
+    code = load_functions(wanted(settings.verify, settings.lookup), settings.path.parent)
+    return Directory(*(code.functions[reference] for reference in (settings.verify, settings.lookup) if reference))
+
+
+def _code_lines(recipe: Recipe) -> int:
+    (text,) = (text for language, text in recipe.blocks if language == "python")
+    _, _, code = text.rpartition("import Subject, user")
+    lines = [line for line in code.splitlines()[1:] if line.strip() and not line.lstrip().startswith(("#", "from "))]
+    return len(lines)
+
+
+@pytest.mark.parametrize("title", ["Accounts in an LDAP directory", "Accounts in a database"])
+def test_a_login_of_the_sites_own_takes_at_most_twenty_lines(title: str) -> None:
+    assert _code_lines(_recipe(title)) <= 20
+
+
+def test_accounts_in_a_database(folder: Path) -> None:
+    settings = _recipe("Accounts in a database").serve(folder)
+
+    async def scenario() -> None:
+        people = _directory(settings)
+        alice = user("alice", ["staff", "editors"])
+        assert await people.verify("alice", "wonderland") == alice
+        assert await people.lookup("alice") == alice
+        for name, password in (("alice", "x"), ("alice", ""), ("bob", "wonderland"), ("eve", "wonderland")):
+            assert await people.verify(name, password) is None
+        for name in ("bob", "eve", "' OR '1'='1", "alice' --"):
+            assert await people.lookup(name) is None
+            assert await people.verify(name, "wonderland") is None
+        people.close()
+
+    asyncio.run(scenario())
+
+
+STAFF = "cn=staff,ou=groups,dc=example,dc=com"
+ENTRIES = {
+    "cn=authgate,dc=example,dc=com": {"objectClass": "person", "sn": "authgate", "userPassword": "reading"},
+    "uid=alice,ou=people,dc=example,dc=com": {
+        "objectClass": "inetOrgPerson",
+        "sn": "Liddell",
+        "userPassword": "wonderland",
+    },
+    "uid=bob,ou=people,dc=example,dc=com": {"objectClass": "inetOrgPerson", "sn": "Builder", "userPassword": "builder"},
+    STAFF: {"objectClass": "groupOfNames", "member": "uid=alice,ou=people,dc=example,dc=com"},
+}
+
+
+def test_accounts_in_an_ldap_directory(folder: Path) -> None:
+    """The server is the one that ldap3 has for tests: it holds entries, filters and binds, but is no network."""
+    ldap3 = pytest.importorskip("ldap3")
+    settings = _recipe("Accounts in an LDAP directory").serve(folder)
+    (folder / "ldap.password").write_text("reading\n")
+
+    async def scenario() -> None:
+        people = _directory(settings)
+        module = sys.modules["ldap_people"]
+        vars(module)["SERVER"] = server = ldap3.Server("ldap", get_info=ldap3.OFFLINE_SLAPD_2_4)
+        made = ldap3.Connection
+        vars(module)["Connection"] = partial(made, client_strategy=ldap3.MOCK_SYNC)
+        filling = made(server, client_strategy=ldap3.MOCK_SYNC).strategy
+        for dn, entry in ENTRIES.items():
+            filling.add_entry(dn, entry)
+
+        alice = user("alice", ["staff"])
+        assert await people.verify("Alice", "wonderland") == alice
+        assert await people.lookup("alice") == alice
+        assert await people.lookup("bob") == user("bob", [])
+        for name, password in (("alice", "x"), ("alice", "builder"), ("alice", ""), ("eve", "wonderland")):
+            assert await people.verify(name, password) is None
+        for name in ("*", "ali*", "alice)(uid=*", "alice)(|(uid=*)", "\\2a", "eve", "staff"):
+            assert await people.lookup(name) is None
+            assert await people.verify(name, "wonderland") is None
+        (folder / "ldap.password").write_text("wrong\n")
+        with pytest.raises(SiteFunctionFailed):
+            await people.lookup("alice")
+        people.close()
+
+    asyncio.run(scenario())

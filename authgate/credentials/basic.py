@@ -2,7 +2,8 @@
 
 A program sends its password with each request; at 0.2 s a hash, each request would cost that. What is remembered is an
 HMAC under a key of this process over name, password and stored hash: nothing in memory gives a password away, and a
-changed htpasswd line is another entry, so that no old one has to be found.
+changed htpasswd line is another entry, so that no old one has to be found. What the site's ``verify`` said is good for
+five minutes.
 """
 
 import asyncio
@@ -12,18 +13,26 @@ import re
 import secrets
 from base64 import b64encode
 from collections import OrderedDict
+from typing import NamedTuple
 
-from authgate.credentials.passwords import Passwords
+from authgate.credentials.logins import Logins
 from authgate.credentials.users import LocalUsers
-from authgate.errors import Busy
-from authgate.model import ANONYMOUS, CredentialKind, Identity, Reason
+from authgate.errors import Busy, SiteFunctionFailed, StoreUnavailable, TooManyAttempts
+from authgate.model import ANONYMOUS, CredentialKind, Identity, Reason, Subject
+from authgate.networks import Address
+from authgate.stores import Clock
 
 REMEMBERED = 10_000
+# Seconds for which an answer of the site's `verify` counts.
+FRESH = 300.0
 # A name and a password of 1 KiB each; nginx takes no header line over 8 KiB by default.
 MAX_HEADER = 4096
 
 BAD = Identity(ANONYMOUS, CredentialKind.BASIC, Reason.BAD_CREDENTIAL)
 BUSY = Identity(None, CredentialKind.BASIC, Reason.BUSY)
+BRAKED = Identity(None, CredentialKind.BASIC, Reason.TOO_MANY_ATTEMPTS)
+FAILED = Identity(None, CredentialKind.BASIC, Reason.HANDLER_ERROR)
+UNKNOWN = Identity(None, CredentialKind.BASIC, Reason.STORE_UNAVAILABLE)
 
 # RFC 7617 section 2: "The user-id and password MUST NOT contain any control characters".
 _NO_CONTROLS = re.compile(r"[^\x00-\x1f\x7f]*")
@@ -47,31 +56,51 @@ def parse(header: str) -> tuple[str, str] | None:
     return (name, password) if name and colon else None
 
 
+class _Proof(NamedTuple):
+    """A verification that is remembered.
+
+    Args:
+        identity: as it was verified.
+        at: when, if by the site's ``verify``; None if by the htpasswd line, which is good as long as the line is.
+    """
+
+    identity: Identity
+    at: float | None
+
+
 class BasicVerifier:
-    """Who a Basic header proves, by the local users.
+    """Who a Basic header proves, by the htpasswd file or the site's ``verify``.
 
     Args:
         capacity: how many successes are remembered, the least used forgotten first. Failures are not, else a stream
             of guesses would push out those who are right.
     """
 
-    def __init__(self, users: LocalUsers, passwords: Passwords, capacity: int = REMEMBERED) -> None:
+    def __init__(self, users: LocalUsers, logins: Logins, clock: Clock, capacity: int = REMEMBERED) -> None:
         self._users = users
-        self._passwords = passwords
+        self._logins = logins
+        self._clock = clock
         self._capacity = capacity
         self._key = secrets.token_bytes(32)
-        self._verified: OrderedDict[bytes, Identity] = OrderedDict()
-        self._running: dict[bytes, asyncio.Task[Identity]] = {}
+        self._verified: OrderedDict[bytes, _Proof] = OrderedDict()
+        self._running: dict[tuple[bytes, Address | None], asyncio.Task[Identity]] = {}
 
-    def peek(self, header: str) -> Identity | None:
-        """Answer without a hash, when the header is malformed or was verified before; None: ask `verify`."""
+    def peek(self, header: str, address: Address | None) -> Identity | None:
+        """Answer without a verification: the header is malformed, was verified before, or its client has to wait.
+
+        Returns:
+            None: ask `verify`.
+        """
         parsed = parse(header)
         if parsed is None:
             return BAD
-        return self._remembered(parsed[0], self._digest(*parsed))
+        remembered = self._remembered(parsed[0], self._digest(*parsed))
+        if remembered is not None:
+            return remembered
+        return BRAKED if self._logins.wait(parsed[0], address) else None
 
-    async def verify(self, header: str) -> Identity:
-        """Answer after at most one hash, which equal headers at the same time share."""
+    async def verify(self, header: str, address: Address | None) -> Identity:
+        """Answer after at most one verification, which equal headers of one client at the same time share."""
         parsed = parse(header)
         if parsed is None:
             return BAD
@@ -79,37 +108,52 @@ class BasicVerifier:
         remembered = self._remembered(parsed[0], digest)
         if remembered is not None:
             return remembered
-        task = self._running.get(digest)
+        # By client: one that has to wait must not take the answer from one that need not.
+        task = self._running.get((digest, address))
         if task is None:
-            task = asyncio.create_task(self._hash(*parsed, digest))
-            self._running[digest] = task
-            task.add_done_callback(lambda _: self._running.pop(digest, None))
-        # One client that goes away must not take the answer from the others.
+            task = asyncio.create_task(self._verify(*parsed, address, digest))
+            self._running[digest, address] = task
+            task.add_done_callback(lambda _: self._running.pop((digest, address), None))
+        # One client that goes away must not take the answer from the others; and a decision ends before a slow
+        # verification does, whose outcome the next request then finds.
         return await asyncio.shield(task)
 
-    async def _hash(self, name: str, password: str, digest: bytes) -> Identity:
+    async def _verify(self, name: str, password: str, address: Address | None, digest: bytes) -> Identity:
+        begun = self._clock()
         try:
-            subject = await self._passwords.verify(name, password)
+            subject = await self._logins.verify(name, password, address)
         except Busy:
             return BUSY
+        except TooManyAttempts:
+            return BRAKED
+        except SiteFunctionFailed:
+            return FAILED
+        except StoreUnavailable:
+            return UNKNOWN
         if subject is None:
             return BAD
         identity = Identity(subject, CredentialKind.BASIC)
-        self._verified[digest] = identity
+        # `verify` looked at the files last, so the name has a line exactly if it was proved by one.
+        self._verified[digest] = _Proof(identity, None if self._users.find(name) is not None else begun)
         if len(self._verified) > self._capacity:
             self._verified.popitem(last=False)
-        return identity
+        return identity._replace(subject=self._users.with_groups(subject))
 
     def _remembered(self, name: str, digest: bytes) -> Identity | None:
-        identity = self._verified.get(digest)
-        if identity is None:
+        proof = self._verified.get(digest)
+        if proof is None:
             return None
-        subject = self._users.subject(name)
+        subject = self._users.subject(name) if proof.at is None else self._of_the_site(proof.identity.subject, proof.at)
         if subject is None:
             return None
         self._verified.move_to_end(digest)
         # The proof is remembered, the groups are those of now.
-        return identity if identity.subject is subject else Identity(subject, CredentialKind.BASIC)
+        return proof.identity if proof.identity.subject is subject else Identity(subject, CredentialKind.BASIC)
+
+    def _of_the_site(self, subject: Subject | None, at: float) -> Subject | None:
+        if subject is None or not 0 <= self._clock() - at < FRESH or self._users.find(subject.name) is not None:
+            return None
+        return self._users.with_groups(subject)
 
     def _digest(self, name: str, password: str) -> bytes:
         # Each part with its length: without, "ab" + "c" and "a" + "bc" were one entry where both have one {SHA} line.

@@ -31,18 +31,22 @@ class _Table(NamedTuple):
     accounts: Mapping[str, Account]
     lines: tuple[str, ...]
     key: bytes
+    groups: Mapping[str, frozenset[str]] | None
+
+
+_NO_GROUPS: frozenset[str] = frozenset()
 
 
 def _table(lines: Mapping[str, str], groups: Mapping[str, frozenset[str]] | None) -> _Table:
-    nothing: frozenset[str] = frozenset()
     accounts: dict[str, Account] = {}
     for name, line in lines.items():
-        subject = Subject("", name, None if groups is None else groups.get(name, nothing))
+        subject = Subject("", name, None if groups is None else groups.get(name, _NO_GROUPS))
         # Made here once, not at each request.
         by_session = Identity(subject, CredentialKind.SESSION)
         accounts[name] = Account(line, _fingerprint(name, line), subject, by_session)
     ordered = tuple(lines.values())
-    return _Table(MappingProxyType(accounts), ordered, hashlib.sha256("\n".join(ordered).encode()).digest())
+    key = hashlib.sha256("\n".join(ordered).encode()).digest()
+    return _Table(MappingProxyType(accounts), ordered, key, groups)
 
 
 def _fingerprint(name: str, line: str) -> str:
@@ -101,6 +105,15 @@ class LocalUsers:
         """Return who has this name, with the groups of now."""
         account = self._table.accounts.get(name)
         return account.subject if account else None
+
+    def groups(self, name: str) -> frozenset[str] | None:
+        """Return the groups that the group file has for a name, htpasswd or not; None when there is no such file."""
+        groups = self._table.groups
+        return None if groups is None else groups.get(name, _NO_GROUPS)
+
+    def with_groups(self, subject: Subject) -> Subject:
+        """Return somebody of the site's, with the groups of the group file when the site says nothing about groups."""
+        return subject if subject.groups is not None else subject._replace(groups=self.groups(subject.name))
 
     def fingerprint(self, name: str) -> str | None:
         """Return what changes whenever the name's htpasswd line does."""

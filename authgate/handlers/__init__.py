@@ -9,6 +9,6 @@ Rules of this module:
 """
 
 from authgate.handlers.asking import Handlers
-from authgate.handlers.loading import load_handlers
+from authgate.handlers.loading import load_functions, load_handlers, wanted_handlers
 
-__all__ = ["Handlers", "load_handlers"]
+__all__ = ["Handlers", "load_functions", "load_handlers", "wanted_handlers"]

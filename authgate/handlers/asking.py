@@ -3,17 +3,16 @@
 import asyncio
 import inspect
 import logging
-import traceback
-from asyncio import Future as Waiting
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextvars import copy_context
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from types import ModuleType
 from typing import cast
 
 from authgate.errors import ConfigError, Problem
+from authgate.handlers.guarded import Raised, start
 from authgate.handlers.threads import THREADS, Threads
-from authgate.model import AccessRequest, Decision, Need, Outcome, Reason, allow, deny, login
+from authgate.model import AccessRequest, Decision, HandlerCall, Need, Outcome, Reason, allow, deny, login
 
 log = logging.getLogger("authgate")
 
@@ -26,11 +25,13 @@ Function = Callable[[AccessRequest], object]
 ENDS = (Exception, SystemExit)
 
 
-@dataclass(frozen=True, slots=True)
-class _Raised:
-    """What came out of a handler instead of an answer."""
+@dataclass(slots=True)
+class Asked:
+    """How often one handler was asked, how often that ended in ``handler_error``, and how long it all took."""
 
-    traceback: str
+    calls: int = 0
+    failures: int = 0
+    seconds: float = 0.0
 
 
 class Handlers:
@@ -39,9 +40,13 @@ class Handlers:
     Args:
         functions: by reference, ``package.module::function``.
         modules: those whose `setup` and `close` are called.
+
+    Attributes:
+        asked: figures by reference, since the process began.
     """
 
     def __init__(self, functions: Mapping[str, Function], modules: Iterable[ModuleType] = ()) -> None:
+        self.asked = {reference: Asked() for reference in functions}
         self._functions = functions
         self._modules = list(modules)
         self._threads = Threads()
@@ -50,11 +55,25 @@ class Handlers:
         """Ask the handler that a rule needs; what goes wrong is a refusal with ``handler_error``."""
         if need.call is None:
             return None
-        reference, rule = need.call
+        asked = self.asked.setdefault(need.call.handler, Asked())
+        began, failed = monotonic(), True
+        try:
+            said = await self._ask(need.call, need, request)
+            failed = said is not None and said.reason is Reason.HANDLER_ERROR
+        finally:
+            asked.calls += 1
+            asked.failures += failed
+            asked.seconds += monotonic() - began
+        return said
+
+    async def _ask(self, call: HandlerCall, need: Need, request: AccessRequest) -> Decision | None:
+        reference, rule = call
         function = self._functions.get(reference)
         if function is None:
             return _failed(reference, "is not loaded")
-        waiting = self._start(function, request._replace(rule=rule, captures=need.captures, options=need.options))
+        waiting = start(
+            function, (request._replace(rule=rule, captures=need.captures, options=need.options),), self._threads
+        )
         if waiting is None:
             return _failed(reference, f"was not asked: {THREADS} handlers are running")
         try:
@@ -89,39 +108,12 @@ class Handlers:
             except ENDS:
                 log.exception("close() of %s failed", module.__name__)
 
-    def _start(self, function: Function, request: AccessRequest) -> Waiting[object] | None:
-        """Begin to ask; None when no thread is free."""
-        if _is_async(function):
-            # A task of its own keeps its context variables, its cancellation and its exceptions to itself.
-            return asyncio.create_task(_await_guarded(function, request))
-        context = copy_context()
-        future = self._threads.run(lambda: context.run(_call_guarded, function, request))
-        return None if future is None else asyncio.wrap_future(future)
-
-
-def _is_async(function: Function) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-
-
-def _call_guarded(function: Function, request: AccessRequest) -> object:
-    try:
-        return function(request)
-    except BaseException:  # noqa: BLE001 - in a future, SystemExit ends the loop and StopIteration never arrives
-        return _Raised(traceback.format_exc())
-
-
-async def _await_guarded(function: Function, request: AccessRequest) -> object:
-    try:
-        return await cast("Awaitable[object]", function(request))
-    except BaseException:  # noqa: BLE001 - SystemExit would end the loop
-        return _Raised(traceback.format_exc())
-
 
 def _answer(reference: str, said: object) -> Decision | None:
     """Return what a handler means: no other field of what it made counts, only these four answers."""
     if said is None:
         return None
-    if isinstance(said, _Raised):
+    if isinstance(said, Raised):
         log.error("handler %s failed\n%s", reference, said.traceback.rstrip())
         return _failure(said.traceback)
     # Whoever makes a Decision by hand may put anything into it.

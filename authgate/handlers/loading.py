@@ -1,16 +1,50 @@
-"""Importing the modules of handlers, and saying what is wrong with them."""
+"""Importing a site's own functions, and saying what is wrong with them."""
 
 import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 from authgate.errors import ConfigError, Problem
-from authgate.handlers.asking import ENDS, Function, Handlers
+from authgate.handlers.asking import ENDS, Handlers
+
+_NUMBERS = {1: "one argument", 2: "two arguments"}
+
+
+class Wanted(NamedTuple):
+    """A function that the configuration names.
+
+    Args:
+        place: as problems name it, ``handler:package.module::function``.
+        reference: ``package.module::function``.
+        arguments: what it will be given, in words.
+    """
+
+    place: str
+    reference: str
+    arguments: tuple[str, ...]
+
+
+class SiteCode(NamedTuple):
+    """What was imported.
+
+    Args:
+        functions: by reference.
+        modules: each once, whichever functions came out of it.
+    """
+
+    functions: Mapping[str, Callable[..., object]]
+    modules: tuple[ModuleType, ...]
+
+
+def wanted_handlers(references: Iterable[str]) -> list[Wanted]:
+    """Return what has to be imported for these handlers."""
+    return [Wanted(f"handler:{reference}", reference, ("request",)) for reference in sorted(references)]
 
 
 def load_handlers(references: Iterable[str], folder: Path) -> Handlers:
@@ -22,36 +56,48 @@ def load_handlers(references: Iterable[str], folder: Path) -> Handlers:
     Raises:
         ConfigError: with every handler that cannot be had.
     """
-    ordered = sorted(references)
+    return Handlers(*load_functions(wanted_handlers(references), folder))
+
+
+def load_functions(wanted: Iterable[Wanted], folder: Path) -> SiteCode:
+    """Import the modules of all these functions.
+
+    Args:
+        folder: of the configuration file; modules beside it are found.
+
+    Raises:
+        ConfigError: with every function that cannot be had.
+    """
+    ordered = list(wanted)
     # At the end: a file beside the configuration shall not become, say, the `secrets` of something imported later.
     if ordered and str(folder) not in sys.path:
         sys.path.append(str(folder))
-    functions: dict[str, Function] = {}
+    functions: dict[str, Callable[..., object]] = {}
     modules: dict[str, ModuleType | None] = {}
     problems: list[Problem] = []
-    for reference in ordered:
-        name, _, attribute = reference.partition("::")
+    for one in ordered:
+        name, _, attribute = one.reference.partition("::")
         if name not in modules:
-            modules[name] = _import(reference, name, folder, problems)
+            modules[name] = _import(one.place, name, folder, problems)
         module = modules[name]
         function = getattr(module, attribute, None)
         if module is None:
             continue
         if not callable(function):
-            problems.append(Problem(f"handler:{reference}", f"{name} has no function {attribute}"))
-        elif not _takes_one_argument(function):
-            hint = f"write def {attribute}(request)"
-            problems.append(Problem(f"handler:{reference}", "does not take one argument, the request", hint))
+            problems.append(Problem(one.place, f"{name} has no function {attribute}"))
+        elif not _takes(function, len(one.arguments)):
+            words = " and ".join(one.arguments)
+            what = f"does not take {_NUMBERS[len(one.arguments)]}, the {words}"
+            problems.append(Problem(one.place, what, f"write def {attribute}({', '.join(one.arguments)})"))
         else:
-            functions[reference] = function
+            functions[one.reference] = function
     if problems:
         raise ConfigError(problems)
-    return Handlers(functions, [module for module in modules.values() if module])
+    return SiteCode(functions, tuple(module for module in modules.values() if module))
 
 
-def _import(reference: str, name: str, folder: Path, problems: list[Problem]) -> ModuleType | None:
+def _import(place: str, name: str, folder: Path, problems: list[Problem]) -> ModuleType | None:
     """Import one module; add what is wrong to `problems` and return None when anything is."""
-    place = f"handler:{reference}"
     other = _hidden_by(name, folder)
     if other:
         what = f"{name} beside the configuration file is hidden by {other}"
@@ -94,9 +140,9 @@ def _import_problem(place: str, name: str, error: BaseException) -> Problem:
     return Problem(place, f"{name} cannot be imported: {type(error).__name__}: {error}{where}")
 
 
-def _takes_one_argument(function: Function) -> bool:
+def _takes(function: Callable[..., object], arguments: int) -> bool:
     try:
-        inspect.signature(function).bind(None)
+        inspect.signature(function).bind(*[None] * arguments)
     except TypeError:
         return False
     except ValueError:

@@ -1,22 +1,23 @@
-"""Threads for handlers without ``async``."""
+"""Threads for those of a site's own functions that are without ``async``."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import BoundedSemaphore, Thread
 
-# At a time in one worker. A handler that hangs keeps its thread: when all are taken, the next requests that need one
-# are refused at once instead of waiting behind it.
+# At a time in one pool. A function that hangs keeps its thread: when all are taken, the next requests that need one are
+# refused at once instead of waiting behind it.
 THREADS = 8
 
 
 class Threads:
     """A bounded pool.
 
-    Not a ThreadPoolExecutor: at its end the process would wait for a handler that hangs.
+    Not a ThreadPoolExecutor: at its end the process would wait for a function that hangs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "authgate-handler") -> None:
+        self._name = name
         self._free = BoundedSemaphore(THREADS)
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._started = 0
@@ -24,7 +25,7 @@ class Threads:
     def run(self, work: Callable[[], object]) -> Future[object] | None:
         """Run `work`, which may not raise, in a thread; None when all are taken."""
         if self._started < THREADS:
-            Thread(target=self._serve, name="authgate-handler", daemon=True).start()
+            Thread(target=self._serve, name=self._name, daemon=True).start()
             self._started += 1
         if not self._free.acquire(blocking=False):
             return None

@@ -6,13 +6,41 @@ from pathlib import Path
 
 from argon2 import Parameters, Type
 
-from authgate.credentials.passwords import hash_password
+from authgate.credentials.brakes import Brakes
+from authgate.credentials.directory import Directory
+from authgate.credentials.logins import Logins
+from authgate.credentials.passwords import Passwords, hash_password
 from authgate.credentials.users import LocalUsers
 from authgate.model import Site
+from authgate.networks import Address, parse_address
+from authgate.stores import Counters
+from authgate.stores.memory import MemoryStore
 from tests.clock import MovableClock
 
 CHEAP = Parameters(type=Type.ID, version=19, salt_len=16, hash_len=16, time_cost=1, memory_cost=8, parallelism=1)
 SITE = Site("https", "files.example.com")
+
+
+def address(text: str) -> Address:
+    """Return an address that is one."""
+    found = parse_address(text)
+    assert found
+    return found
+
+
+HOME = address("192.0.2.7")
+
+
+def logins(
+    loaded: LocalUsers,
+    passwords: Passwords,
+    clock: MovableClock | None = None,
+    directory: Directory | None = None,
+    counters: Counters | None = None,
+) -> Logins:
+    """Make what a login goes through; brakes count in memory unless told where."""
+    clock = clock or MovableClock()
+    return Logins(loaded, passwords, directory or Directory(), Brakes(counters or MemoryStore(clock), clock))
 
 
 def cheap(password: str) -> str:

@@ -7,13 +7,16 @@ import pytest
 
 from authgate.credentials import Credentials, Presented
 from authgate.credentials.basic import BasicVerifier
+from authgate.credentials.directory import Directory
 from authgate.credentials.passwords import Passwords
+from authgate.credentials.people import People
+from authgate.credentials.server import ServerLogin
 from authgate.credentials.session import KIND, SessionData, Sessions, decode
-from authgate.model import NOBODY, CredentialKind, Identity, Reason, Site, Subject
+from authgate.model import ANONYMOUS, NOBODY, CredentialKind, Identity, Reason, Site, Subject
 from authgate.stores.cache import CachedRecords
 from authgate.stores.memory import MemoryStore
 from tests.clock import MovableClock
-from tests.credentials.people import SITE, sha, users
+from tests.credentials.people import SITE, logins, sha, users
 
 ALICE, BOB = Subject("", "alice", None), Subject("", "bob", None)
 AS_BOB = "Basic " + base64.b64encode(b"bob:builder").decode()
@@ -31,7 +34,10 @@ def run(tmp_path: Path) -> Callable[[Callable[[Credentials, str], Awaitable[None
             records: CachedRecords[SessionData] = CachedRecords(store, KIND, decode, 100)
             sessions = Sessions(records, store, loaded, 1800, 43200, clock)
             passwords = Passwords(loaded)
-            await scenario(Credentials(sessions, BasicVerifier(loaded, passwords)), await sessions.begin(ALICE, SITE))
+            await scenario(
+                Credentials(sessions, BasicVerifier(loaded, logins(loaded, passwords), clock)),
+                await sessions.begin(ALICE, SITE),
+            )
             passwords.close()
 
         asyncio.run(main())
@@ -122,3 +128,28 @@ def test_bad_authorization_hides_a_good_cookie(run: Run, authorization: str) -> 
             assert identity.credential is CredentialKind.BASIC
 
     run(scenario)
+
+
+def test_the_web_servers_own_login_comes_before_everything_else_where_it_is_believed(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        clock = MovableClock()
+        loaded = users(tmp_path, f"alice:{sha('a')}\nbob:{sha('builder')}\n")
+        records: CachedRecords[SessionData] = CachedRecords(MemoryStore(clock), KIND, decode, 100)
+        sessions = Sessions(records, MemoryStore(clock), loaded, 1800, 43200, clock)
+        passwords = Passwords(loaded)
+        basic = BasicVerifier(loaded, logins(loaded, passwords), clock)
+        believing = Credentials(sessions, basic, ServerLogin(loaded, People(Directory(), clock)))
+        presented = Presented("", AS_BOB, user="alice")
+
+        assert believing.peek(presented, SITE) == Identity(ALICE, CredentialKind.SERVER)
+        assert await believing.verify(presented, SITE) == Identity(ALICE, CredentialKind.SERVER)
+        assert await believing.verify(presented._replace(user="a/b"), SITE) == Identity(
+            ANONYMOUS, CredentialKind.SERVER, Reason.BAD_CREDENTIAL
+        )
+        assert await believing.verify(presented._replace(user=""), SITE) == Identity(BOB, CredentialKind.BASIC)
+        assert await Credentials(sessions, basic).verify(presented, SITE) == Identity(BOB, CredentialKind.BASIC)
+        passwords.close()
+
+    asyncio.run(scenario())

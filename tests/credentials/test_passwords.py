@@ -1,4 +1,5 @@
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,3 +188,17 @@ def test_new_hash_is_argon2id_with_the_low_memory_profile_of_rfc_9106() -> None:
 
 def test_equal_passwords_have_different_hashes() -> None:
     assert hash_password("wonderland", CHEAP) != hash_password("wonderland", CHEAP)
+
+
+def test_threads_that_hash_stand_back(loaded: LocalUsers) -> None:
+    def niceness(*_: object) -> bool:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return False
+
+    seen: list[int] = []
+    passwords = Passwords(loaded, niceness)
+    asyncio.run(passwords.verify("alice", "x"))
+    passwords.close()
+
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert seen == [min(own + 10, 19)]

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from authgate.credentials.directory import Directory
+from authgate.credentials.people import FRESH, People, Standing
 from authgate.credentials.session import (
     BAD,
     EXPIRED,
+    FAILED,
     KIND,
     REVOKED,
     UNKNOWN,
@@ -22,7 +25,7 @@ from authgate.credentials.session import (
 )
 from authgate.credentials.users import LocalUsers
 from authgate.errors import CredentialError, StoreUnavailable
-from authgate.model import CredentialKind, Identity, Site, Subject
+from authgate.model import CredentialKind, Identity, Reason, Site, Subject, user
 from authgate.stores import Record
 from authgate.stores.cache import CachedRecords
 from authgate.stores.memory import MemoryStore
@@ -552,3 +555,263 @@ def test_form_token_belongs_to_one_cookie_and_gives_nothing_of_it_away() -> None
     assert len(tokens) == 2
     assert key_of("x" * 43) not in tokens
     assert all(len(token) == 64 for token in tokens)
+
+
+CARLA = user("carla", ["directory"], {"mail": "c@example.com"})
+
+
+class SiteSays:
+    """The site's `lookup`, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.says: Subject | Exception | None = CARLA
+
+    async def lookup(self, username: str) -> Subject | None:
+        self.asked += 1
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
+
+
+def verify(username: str, password: str) -> Subject | None:
+    return CARLA
+
+
+def with_site(worker: Worker, directory: Directory, lifetime: float = LIFETIME) -> Sessions:
+    """Return the sessions of a worker whose site has these functions."""
+    people = People(directory, worker.clock)
+    return Sessions(worker.records, worker.store, worker.users, IDLE, lifetime, worker.clock, people)
+
+
+def test_person_of_the_site_has_the_groups_and_claims_of_the_login(run: Run) -> None:
+    async def scenario(worker: Worker) -> None:
+        sessions = with_site(worker, Directory(verify))
+        value = await sessions.begin(CARLA, SITE)
+        carla = Identity(CARLA, CredentialKind.SESSION)
+
+        assert await sessions.verify(value, SITE) == carla
+        assert sessions.peek(value, SITE) == carla
+        # Without groups from the site: those of the group file, of now.
+        value = await sessions.begin(user("carla"), SITE)
+        write(worker.folder / "groups", "finance: carla\n")
+        settle(worker.users, MovableClock())
+        identity = await sessions.verify(value, SITE)
+        assert identity.subject == user("carla", ["finance"])
+
+    run(scenario)
+
+
+def test_session_of_somebody_who_cannot_be_looked_up_ends_after_an_hour(run: Run) -> None:
+    async def scenario(worker: Worker) -> None:
+        sessions = with_site(worker, Directory(verify))
+        value = await sessions.begin(CARLA, SITE)
+        for _ in range(3599 // 600):
+            worker.clock.advance(600)
+            assert (await sessions.verify(value, SITE)).failure is None
+            await until(lambda: not sessions._touches)
+        worker.clock.advance(600)
+
+        assert await sessions.verify(value, SITE) == EXPIRED
+        [record] = await worker.store.scan(KIND)
+        assert record.expires == worker.clock()
+
+    run(scenario)
+
+
+def test_lookup_is_asked_every_five_minutes_and_keeps_a_session_alive(run: Run) -> None:
+    async def scenario(worker: Worker) -> None:
+        site = SiteSays()
+        sessions = with_site(worker, Directory(verify, site.lookup))
+        value = await sessions.begin(user("carla", ["before"]), SITE)
+        assert (await sessions.verify(value, SITE)).subject == user("carla", ["before"])
+        assert site.asked == 0
+
+        for round_ in range(1, 37):
+            worker.clock.advance(FRESH)
+            assert sessions.peek(value, SITE) is None
+            assert await sessions.verify(value, SITE) == Identity(CARLA, CredentialKind.SESSION)
+            assert sessions.peek(value, SITE) == Identity(CARLA, CredentialKind.SESSION)
+            assert site.asked == round_
+            await until(lambda: not sessions._touches)
+
+    run(scenario)
+
+
+def test_session_of_somebody_who_is_gone_is_ended(run: Run) -> None:
+    async def scenario(worker: Worker) -> None:
+        site = SiteSays()
+        sessions = with_site(worker, Directory(verify, site.lookup))
+        value = await sessions.begin(CARLA, SITE)
+        worker.clock.advance(FRESH)
+        site.says = None
+
+        assert await sessions.verify(value, SITE) == REVOKED
+        assert await worker.store.scan(KIND) == []
+        # It does not come back with the account.
+        site.says = CARLA
+        worker.clock.advance(FRESH)
+        assert await sessions.verify(value, SITE) == BAD
+
+    run(scenario)
+
+
+def test_session_that_ends_while_the_site_is_asked_is_refused(run: Run) -> None:
+    async def scenario(worker: Worker) -> None:
+        async def lookup(username: str) -> Subject | None:
+            await sessions.end(value)
+            return CARLA
+
+        sessions = with_site(worker, Directory(verify, lookup))
+        value = await sessions.begin(CARLA, SITE)
+        worker.clock.advance(FRESH)
+        assert await sessions.verify(value, SITE) == BAD
+
+    run(scenario)
+
+
+def test_session_of_somebody_who_is_gone_is_refused_also_when_it_cannot_be_ended(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(worker: Worker) -> None:
+        site = SiteSays()
+        sessions = with_site(worker, Directory(verify, site.lookup))
+        value = await sessions.begin(CARLA, SITE)
+        await sessions.verify(value, SITE)
+        worker.clock.advance(FRESH)
+        site.says, worker.store.away = None, True
+        for _ in range(3):
+            assert await sessions.verify(value, SITE) == REVOKED
+
+    run(scenario)
+
+
+def test_lookup_that_fails_keeps_what_was_known_for_an_hour_and_then_nothing(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(worker: Worker) -> None:
+        site = SiteSays()
+        sessions = with_site(worker, Directory(verify, site.lookup))
+        value = await sessions.begin(CARLA, SITE)
+        site.says = ConnectionError()
+        for _ in range(5):
+            worker.clock.advance(600)
+            assert await sessions.verify(value, SITE) == Identity(CARLA, CredentialKind.SESSION)
+            await until(lambda: not sessions._touches)
+        worker.clock.advance(600)
+        assert await sessions.verify(value, SITE) == FAILED
+        assert sessions.peek(value, SITE) == FAILED
+        assert FAILED.subject is None
+        assert FAILED.failure is Reason.HANDLER_ERROR
+        # Nothing was ended.
+        site.says = CARLA
+        worker.clock.advance(60)
+        assert (await sessions.verify(value, SITE)).failure is None
+
+    run(scenario)
+
+
+def test_session_of_the_site_is_revoked_when_the_htpasswd_file_gets_the_name(run: Run) -> None:
+    async def scenario(worker: Worker) -> None:
+        site = SiteSays()
+        for directory in (Directory(verify), Directory(verify, site.lookup)):
+            sessions = with_site(worker, directory)
+            value = await sessions.begin(user("dora"), SITE)
+            assert (await sessions.verify(value, SITE)).failure is None
+            write(worker.folder / "users.htpasswd", f"alice:{sha('a')}\nbob:{sha('b')}\ndora:{sha('d')}\n")
+            settle(worker.users, MovableClock())
+            assert sessions.peek(value, SITE) == REVOKED
+            assert await sessions.verify(value, SITE) == REVOKED
+            write(worker.folder / "users.htpasswd", f"alice:{sha('a')}\nbob:{sha('b')}\n")
+            settle(worker.users, MovableClock())
+
+    run(scenario)
+
+
+def test_lookup_cannot_make_somebody_a_person_of_the_htpasswd_file(run: Run) -> None:
+    async def scenario(worker: Worker) -> None:
+        site = SiteSays()
+        sessions = with_site(worker, Directory(verify, site.lookup))
+        value = await sessions.begin(CARLA, SITE)
+        worker.clock.advance(FRESH)
+        site.says = user("alice")
+
+        assert await sessions.verify(value, SITE) == REVOKED
+        assert sessions.peek(value, SITE) == REVOKED
+
+    run(scenario)
+
+
+def test_session_of_the_site_is_revoked_when_verify_is_no_longer_configured(run: Run) -> None:
+    async def scenario(worker: Worker) -> None:
+        value = await with_site(worker, Directory(verify)).begin(CARLA, SITE)
+
+        for sessions in (worker.sessions, with_site(worker, Directory(None, SiteSays().lookup))):
+            assert await sessions.verify(value, SITE) == REVOKED
+            assert sessions.peek(value, SITE) == REVOKED
+
+    run(scenario)
+
+
+def test_person_who_left_the_htpasswd_file_is_not_the_sites(run: Run) -> None:
+    async def scenario(worker: Worker) -> None:
+        sessions = with_site(worker, Directory(verify))
+        value = await sessions.begin(ALICE, SITE)
+        write(worker.folder / "users.htpasswd", f"bob:{sha('b')}\n")
+        settle(worker.users, MovableClock())
+
+        assert await sessions.verify(value, SITE) == REVOKED
+
+    run(scenario)
+
+
+def test_record_of_a_person_of_the_htpasswd_file_is_as_older_versions_read_it() -> None:
+    assert json.loads(encode(GOOD)) == {
+        "v": 1,
+        "source": "",
+        "name": "alice",
+        "fingerprint": "f" * 32,
+        "scope": "host:files.example.com",
+        "created": 1.5,
+        "seen": 2.5,
+    }
+
+
+OF_THE_SITE = SessionData("", "carla", None, "host:a", 1.5, 2.5, CARLA.groups, CARLA.claims)
+
+
+@pytest.mark.parametrize("groups", [None, frozenset[str](), frozenset({"a", "b"})])
+def test_record_of_a_person_of_the_site_is_read_as_it_was_written(groups: frozenset[str] | None) -> None:
+    data = replace(OF_THE_SITE, groups=groups)
+
+    assert decode(Record("k", encode(data), "carla", 3.0)) == data
+    assert data.login == Standing(CARLA._replace(groups=groups), 1.5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"v": 1},
+        {"v": 3},
+        {"v": True},
+        {"v": [2]},
+        {"v": 2.0},
+        {"fingerprint": "f"},
+        {"fingerprint": None},
+        {"groups": "ab"},
+        {"groups": [1]},
+        {"groups": [["a"]]},
+        {"groups": {"a": "b"}},
+        {"claims": None},
+        {"claims": "ab"},
+        {"claims": [["a"]]},
+        {"claims": ["ab"]},
+        {"claims": [["a", 1]]},
+        {"claims": [["a", "b", "c"]]},
+        {"claims": {"a": "b"}},
+    ],
+)
+def test_record_of_a_person_of_the_site_of_another_form_counts_as_absent(change: dict[str, object]) -> None:
+    value = json.dumps(json.loads(encode(OF_THE_SITE)) | change).encode()
+
+    assert decode(Record("k", value, "carla", 3.0)) is None

@@ -4,7 +4,7 @@ import pytest
 
 from authgate.credentials.users import LocalUsers
 from authgate.errors import ConfigError
-from authgate.model import Subject
+from authgate.model import Subject, user
 from tests.clock import MovableClock
 from tests.credentials.people import cheap, settle, sha, users, write
 
@@ -104,3 +104,23 @@ def test_stand_in_is_somebody_s_hash_and_always_the_same_one(tmp_path: Path) -> 
     assert len(set(first)) > 4
     # Another file is another key: the choice cannot be computed by somebody who does not know the hashes.
     assert [other.stand_in(name) for name in names] != first
+
+
+def test_group_file_has_groups_for_people_without_a_line_in_the_htpasswd_file(tmp_path: Path) -> None:
+    loaded = users(tmp_path, f"alice:{sha('a')}\n", "staff: alice carla\n")
+
+    assert loaded.groups("alice") == loaded.groups("carla") == frozenset({"staff"})
+    assert loaded.groups("dora") == frozenset()
+    assert loaded.with_groups(user("carla")) == user("carla", ["staff"])
+    assert loaded.with_groups(user("carla", ["directory"])) == user("carla", ["directory"])
+    assert loaded.with_groups(user("carla", [])) == user("carla", [])
+    write(tmp_path / "groups", "finance: carla\n")
+    settle(loaded, MovableClock())
+    assert loaded.groups("carla") == frozenset({"finance"})
+
+
+def test_without_a_group_file_groups_are_unknown(tmp_path: Path) -> None:
+    loaded = users(tmp_path, f"alice:{sha('a')}\n")
+
+    assert loaded.groups("alice") is None
+    assert loaded.with_groups(user("carla")) == user("carla")

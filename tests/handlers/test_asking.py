@@ -10,6 +10,7 @@ import pytest
 
 from authgate.errors import ConfigError
 from authgate.handlers import Handlers
+from authgate.handlers.asking import Asked
 from authgate.handlers.threads import THREADS
 from authgate.model import (
     AccessRequest,
@@ -276,6 +277,38 @@ def module(name: str, **functions: object) -> ModuleType:
     made = ModuleType(name)
     vars(made).update(functions)
     return made
+
+
+def test_calls_and_failures_are_counted_by_reference() -> None:
+    def fails(_: AccessRequest) -> None:
+        raise ValueError
+
+    async def ask() -> dict[str, tuple[int, int]]:
+        handlers = Handlers({"site::good": lambda _: deny("no"), "site::bad": fails, "site::quiet": fails})
+        for name in ("site::good", "site::good", "site::bad", "site::missing"):
+            await handlers.ask(need(name), request())
+        await handlers.close()
+        return {name: (asked.calls, asked.failures) for name, asked in handlers.asked.items()}
+
+    assert asyncio.run(ask()) == {
+        "site::good": (2, 0), "site::bad": (1, 1), "site::quiet": (0, 0), "site::missing": (1, 1)
+    }  # fmt: skip
+
+
+def test_time_is_counted_also_of_a_handler_that_nobody_waits_for_any_more() -> None:
+    async def hang(_: AccessRequest) -> None:
+        await asyncio.sleep(60)
+
+    async def ask() -> Asked:
+        handlers = Handlers({"site::hang": hang})
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await handlers.ask(need("site::hang"), request())
+        return handlers.asked["site::hang"]
+
+    asked = asyncio.run(ask())
+    assert (asked.calls, asked.failures) == (1, 1)
+    assert 0.02 <= asked.seconds < 1
 
 
 def test_setup_and_close_are_called_with_async_or_without() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from authgate.errors import ConfigError
-from authgate.handlers import load_handlers
+from authgate.handlers import load_functions, load_handlers, wanted_handlers
+from authgate.handlers.loading import Wanted
 from authgate.model import HandlerCall, Need
 from tests.policies import request
 
@@ -148,3 +149,41 @@ def test_one_that_does_not_say_what_it_takes_is_taken(folder: Path) -> None:
     write(folder, "site_builtin.py", "f = min\n")
 
     load_handlers(["site_builtin::f"], folder)
+
+
+def test_functions_of_two_kinds_are_in_one_report_and_their_module_is_imported_once(folder: Path) -> None:
+    write(
+        folder,
+        "site_people.py",
+        "def verify(username, password): ...\ndef lookup(username): ...\ndef f(request): ...\n",
+    )
+    wants = [
+        *wanted_handlers(["site_people::f"]),
+        Wanted("users.verify: site_people::verify", "site_people::verify", ("username", "password")),
+        Wanted("users.lookup: site_people::lookup", "site_people::lookup", ("username",)),
+    ]
+
+    code = load_functions(wants, folder)
+
+    assert set(code.functions) == {"site_people::f", "site_people::verify", "site_people::lookup"}
+    assert [module.__name__ for module in code.modules] == ["site_people"]
+    wrong = [want._replace(arguments=("username",) * (3 - len(want.arguments))) for want in wants[1:]]
+    with pytest.raises(ConfigError) as caught:
+        load_functions([*wanted_handlers(["site_none::f"]), *wrong], folder)
+    assert [problem.place for problem in caught.value.problems] == [
+        "handler:site_none::f", "users.verify: site_people::verify", "users.lookup: site_people::lookup",
+    ]  # fmt: skip
+
+
+def test_function_that_takes_something_else_is_told_what_it_will_be_given(folder: Path) -> None:
+    write(folder, "site_people.py", "def verify(credentials): ...\n")
+    want = Wanted("users.verify: site_people::verify", "site_people::verify", ("username", "password"))
+
+    with pytest.raises(ConfigError) as caught:
+        load_functions([want], folder)
+
+    (problem,) = caught.value.problems
+    assert str(problem) == (
+        "users.verify: site_people::verify: does not take two arguments, the username and password; "
+        "write def verify(username, password)"
+    )
