@@ -5,6 +5,7 @@ Nothing here decides about access. GET never changes state; each POST is checked
 
 import logging
 from collections.abc import Awaitable, Callable
+from math import ceil
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,10 +16,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authgate.config import Settings
 from authgate.credentials import Credentials
-from authgate.credentials.passwords import Passwords
+from authgate.credentials.logins import Logins
 from authgate.credentials.session import Sessions
-from authgate.errors import Busy, StoreUnavailable
+from authgate.errors import Busy, SiteFunctionFailed, StoreUnavailable, TooManyAttempts
 from authgate.model import Reason
+from authgate.observe.audit import Audit
 from authgate.stores import Clock
 from authgate.web.forms import FormRefused
 from authgate.web.login import Login
@@ -26,7 +28,7 @@ from authgate.web.refused import Refused
 from authgate.web.rendering import STYLE, Hardened, json_answer, page, text_answer
 from authgate.web.visit import Visit, visit_of
 from authgate.web.whoami import Whoami
-from authgate.web.wording import REFUSALS, TEMPORARY
+from authgate.web.wording import LOGIN_TROUBLES, REFUSALS, RETRY_AFTER, TEMPORARY
 
 Show = Callable[[Visit], Awaitable[Response]]
 
@@ -34,10 +36,19 @@ _log = logging.getLogger("authgate")
 
 
 def create_web(
-    settings: Settings, credentials: Credentials, sessions: Sessions, passwords: Passwords, clock: Clock
+    settings: Settings,
+    credentials: Credentials,
+    sessions: Sessions,
+    logins: Logins,
+    clock: Clock,
+    audit: Audit | None = None,
 ) -> ASGIApp:
-    """Build the application of the `web` listener."""
-    login = Login(settings, credentials, sessions, passwords)
+    """Build the application of the `web` listener.
+
+    Args:
+        audit: None: logins and logouts are not written down.
+    """
+    login = Login(settings, credentials, sessions, logins, audit)
     pages: list[tuple[str, list[str] | None, Show]] = [
         ("login", ["GET", "POST"], login.answer),
         ("logout", ["POST"], login.leave),
@@ -67,15 +78,19 @@ class _Page:
             response = await self._show(visit)
         except FormRefused as error:
             response = self._problem(visit, error.status, error.title, str(error))
+        except TooManyAttempts as error:
+            response = self._trouble(visit, 429, Reason.TOO_MANY_ATTEMPTS, error.seconds)
         except Busy:
-            response = self._trouble(visit, Reason.BUSY)
+            response = self._trouble(visit, 503, Reason.BUSY)
+        except SiteFunctionFailed:
+            response = self._trouble(visit, 503, Reason.HANDLER_ERROR)
         except StoreUnavailable:
-            response = self._trouble(visit, Reason.STORE_UNAVAILABLE)
+            response = self._trouble(visit, 503, Reason.STORE_UNAVAILABLE)
         await response(scope, receive, send)
 
-    def _trouble(self, visit: Visit, reason: Reason) -> Response:
-        response = self._problem(visit, 503, "Not possible just now", REFUSALS[reason])
-        response.headers["retry-after"] = str(TEMPORARY[reason])
+    def _trouble(self, visit: Visit, status: int, reason: Reason, seconds: float = 0.0) -> Response:
+        response = self._problem(visit, status, "Not possible just now", LOGIN_TROUBLES.get(reason, REFUSALS[reason]))
+        response.headers["retry-after"] = str(ceil(seconds) or TEMPORARY.get(reason, RETRY_AFTER))
         return response
 
     def _problem(self, visit: Visit, status: int, title: str, words: str) -> Response:

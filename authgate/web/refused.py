@@ -4,6 +4,7 @@ The web server redirects here internally after a refusal and hands on what the d
 stands in them stay out of the page: they would tell a stranger what to try next.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,6 +19,9 @@ from authgate.web.rendering import json_answer, page, text_answer
 from authgate.web.visit import Visit
 from authgate.web.wording import REFUSALS, TEMPORARY, UNKNOWN_REFUSAL
 
+# A decision's id: the node and a number (`authgate.pdp`).
+_DECISION = re.compile(r"[a-z0-9]{1,16}-[0-9a-f]{12}")
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -29,7 +33,9 @@ class Refused:
 
     async def show(self, visit: Visit) -> Response:
         """Explain a refusal, whichever method was refused."""
-        decision = _only(visit.request, "x-authgate-decision") or "unknown"
+        decision = _only(visit.request, "x-authgate-decision")
+        if _DECISION.fullmatch(decision) is None:
+            decision = "unknown"
         reason = _reason(visit.request)
         wait = TEMPORARY.get(reason) if reason else None
         status = 503 if wait else 403
@@ -40,7 +46,7 @@ class Refused:
             name = reason.value if reason else "unknown"
             response = json_answer({"error": "refused", "reason": name, "decision": decision}, status=status)
         else:
-            response = text_answer(f"{status} {words} (decision {_one_line(decision)})", status=status)
+            response = text_answer(f"{status} {words} (decision {decision})", status=status)
         if wait:
             response.headers["retry-after"] = str(wait)
         return response
@@ -78,7 +84,3 @@ def _reason(request: Request) -> Reason | None:
 def _only(request: Request, name: str) -> str:
     values = request.headers.getlist(name)
     return values[0] if len(values) == 1 else ""
-
-
-def _one_line(text: str) -> str:
-    return text if text.isprintable() else "unknown"

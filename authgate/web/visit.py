@@ -11,9 +11,12 @@ from starlette.requests import Request
 from authgate import cookies
 from authgate.config import Settings
 from authgate.credentials import Presented
-from authgate.errors import Busy, StoreUnavailable
+from authgate.errors import Busy, SiteFunctionFailed, StoreUnavailable, TooManyAttempts
 from authgate.model import Identity, Reason, Site, Subject
-from authgate.networks import parse_host
+from authgate.networks import Address, parse_address, parse_host
+
+# Seconds after which it is worth asking again who somebody is whose client has to wait.
+_WAIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,15 @@ class Visit:
         headers = self.request.headers
         # Several Cookie fields are one list (RFC 9113 section 8.2.3). Several Authorization fields are not one
         # credential: joined they are none that verifies.
-        return Presented("; ".join(headers.getlist("cookie")), ", ".join(headers.getlist("authorization")))
+        return Presented(
+            "; ".join(headers.getlist("cookie")), ", ".join(headers.getlist("authorization")), address=self.address
+        )
+
+    @property
+    def address(self) -> Address | None:
+        """The client's, as the web server knows it; None when it does not say."""
+        values = self.request.headers.getlist("x-authgate-client")
+        return parse_address(values[0]) if len(values) == 1 else None
 
     def cookie_values(self, name: str) -> list[str]:
         """Return every value the client sent under `name`."""
@@ -60,13 +71,16 @@ def known_subject(identity: Identity) -> Subject:
     """Return who asks, anonymous included.
 
     Raises:
-        Busy: when that cannot be known now.
-        StoreUnavailable: likewise.
+        AuthgateError: when that cannot be known now: Busy, TooManyAttempts, SiteFunctionFailed or StoreUnavailable.
     """
     if identity.subject is not None:
         return identity.subject
     if identity.failure is Reason.BUSY:
         raise Busy
+    if identity.failure is Reason.TOO_MANY_ATTEMPTS:
+        raise TooManyAttempts(_WAIT)
+    if identity.failure is Reason.HANDLER_ERROR:
+        raise SiteFunctionFailed
     raise StoreUnavailable
 
 

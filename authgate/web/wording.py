@@ -31,11 +31,29 @@ REFUSALS: Mapping[Reason, str] = {
     "try again in a few seconds.",
 }
 
+FAILED_LOGIN = "The name or the password is not right. Check both and try again."
+
+
+def too_many_attempts(seconds: float) -> str:
+    """Say how long to wait after too many wrong passwords, right or wrong the next one may be."""
+    minutes = round(seconds / 60)
+    wait = "less than a minute" if seconds < 60 else "about a minute" if minutes == 1 else f"about {minutes} minutes"
+    return f"There were too many wrong passwords from your network address. Try again in {wait}."
+
+
 # Without a reason, or with one that this version does not know.
 UNKNOWN_REFUSAL = "The web server refused this."
 
 # For how many seconds to wait; these are our trouble, not the visitor's.
 TEMPORARY: Mapping[Reason, int] = {Reason.BUSY: 1, Reason.STORE_UNAVAILABLE: 5}
+
+# Where nothing better is known.
+RETRY_AFTER = 5
+
+# At the login itself, where the words for a refused address would not fit.
+LOGIN_TROUBLES: Mapping[Reason, str] = {
+    Reason.HANDLER_ERROR: "Names and passwords cannot be checked at this moment. Try again in a few seconds.",
+}
 
 LOGIN_NOTICES: Mapping[Reason, str] = {
     Reason.EXPIRED: "Your login has expired. Log in again to go on.",

@@ -2,19 +2,28 @@
 
 import asyncio
 import html
+import json
 import re
 import sqlite3
 import threading
 from contextlib import closing
+from dataclasses import replace
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 
 from authgate.credentials import Credentials
 from authgate.credentials.basic import BasicVerifier
+from authgate.credentials.brakes import Brakes
+from authgate.credentials.directory import Directory
+from authgate.credentials.logins import Logins
 from authgate.credentials.passwords import Passwords
 from authgate.credentials.session import SessionData, Sessions, decode
 from authgate.credentials.users import LocalUsers
+from authgate.errors import Busy
+from authgate.model import Subject, user
+from authgate.observe.audit import Audit
 from authgate.stores.cache import CachedRecords
 from authgate.web import create_web
 from tests.web.visitor import PLAIN, SECURE, SHARED, SHARED_TOO, Visitor, build, parse_settings
@@ -309,11 +318,152 @@ def test_user_removed_while_the_password_is_hashed_is_not_logged_in(visitor: Vis
     records: CachedRecords[SessionData] = CachedRecords(visitor.store, "session", decode, 10)
     sessions = Sessions(records, visitor.store, after, 60, 60, visitor.clock)
     passwords = Passwords(before)
-    credentials = Credentials(sessions, BasicVerifier(before, passwords))
-    visitor.app = create_web(settings, credentials, sessions, passwords, visitor.clock)
+    logins = Logins(before, passwords, Directory(), Brakes(visitor.store, visitor.clock))
+    credentials = Credentials(sessions, BasicVerifier(before, logins, visitor.clock))
+    visitor.app = create_web(settings, credentials, sessions, logins, visitor.clock)
 
     response = visitor.log_in("alice")
     passwords.close()
 
     assert response.status_code == 200
     assert 'role="alert"' in response.text
+
+
+def _fail(visitor: Visitor, name: str = "alice", times: int = 1) -> httpx.Response:
+    for _ in range(times):
+        response = visitor.post(
+            "/authgate/login",
+            {"token": visitor.token(), "username": name, "password": "wrong", "next": "/reports/"},
+        )
+    return response
+
+
+def test_too_many_wrong_passwords_have_to_wait_and_are_told_how_long(visitor: Visitor) -> None:
+    assert _fail(visitor, times=10).status_code == 200
+    visitor.clock.advance(115)
+
+    response = visitor.log_in("alice", next="/reports/")
+
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "485"
+    assert "too many wrong passwords from your network address. Try again in about 8 minutes." in response.text
+    assert 'role="alert"' in response.text
+    assert 'name="username" type="text" value="alice"' in response.text
+    assert 'name="next" value="/reports/"' in response.text
+    assert "aria-invalid" not in response.text
+    assert not any("__Host-authgate=" in line for line in response.headers.get_list("set-cookie"))
+    visitor.clock.advance(485)
+    assert visitor.log_in("alice").status_code == 303
+
+
+def test_nobody_has_to_wait_for_what_others_did(visitor: Visitor) -> None:
+    _fail(visitor, times=11)
+
+    assert visitor.log_in("bob").status_code == 303
+    visitor.client = "198.51.100.1"
+    assert visitor.log_in("alice").status_code == 303
+
+
+@pytest.mark.parametrize("client", ["", "unix:", "192.0.2.7, 198.51.100.1", "192.0.2.07", "fe80::1%eth0"])
+def test_clients_without_a_readable_address_wait_together(visitor: Visitor, client: str) -> None:
+    visitor.client = "unknown"
+    _fail(visitor, times=11)
+
+    visitor.client = client
+    assert visitor.log_in("alice").status_code == 429
+
+
+def test_sessions_go_on_while_their_client_has_to_wait(visitor: Visitor) -> None:
+    visitor.log_in("alice")
+    assert _fail(visitor, times=11).status_code == 429
+
+    assert visitor.whoami()["user"] == "alice"
+
+
+def test_unknown_names_have_to_wait_like_known_ones(visitor: Visitor) -> None:
+    answers = [_fail(visitor, name, times=11) for name in ("alice", "nobod")]
+
+    assert answers[0].content.replace(b"alice", b"NAME!") == answers[1].content.replace(b"nobod", b"NAME!")
+    assert answers[0].headers.raw == answers[1].headers.raw
+
+
+def test_busy_keeps_the_form_and_what_was_typed(visitor: Visitor) -> None:
+    visitor.app, passwords = build(parse_settings(visitor.folder), visitor.store, visitor.clock, directory=_busy())
+
+    response = visitor.log_in("carla", next="/reports/")
+    passwords.close()
+
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert "Too many logins are being checked at this moment." in response.text
+    assert 'name="username" type="text" value="carla"' in response.text
+
+
+def _busy() -> Directory:
+    class Busily(Directory):
+        async def verify(self, name: str, password: str) -> Subject | None:
+            raise Busy
+
+    return Busily(lambda *_: None)
+
+
+def test_person_of_the_site_logs_in_with_the_sites_groups(visitor: Visitor) -> None:
+    directory = Directory(lambda username, password: user(username.lower(), ["directory"]))
+    visitor.app, passwords = build(parse_settings(visitor.folder), visitor.store, visitor.clock, directory=directory)
+
+    assert visitor.log_in("Carla").status_code == 303
+    assert visitor.whoami() == {"user": "carla", "source": "", "groups": ["directory"], "credential": "session"}
+    passwords.close()
+    directory.close()
+
+
+def test_check_of_the_site_that_fails_is_said_to_be_our_trouble(
+    visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = Directory(lambda *_: 1 / 0)
+    visitor.app, passwords = build(parse_settings(visitor.folder), visitor.store, visitor.clock, directory=directory)
+
+    response = visitor.log_in("carla")
+    passwords.close()
+    directory.close()
+
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert "Names and passwords cannot be checked at this moment." in response.text
+    assert "ZeroDivisionError" not in response.text
+
+
+def test_logins_and_logouts_are_written_down_and_what_is_no_name_is_not(
+    visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = replace(parse_settings(visitor.folder), audit_file=visitor.folder / "audit.log")
+
+    def verify(username: str, password: str) -> Subject | None:
+        return user(username) if username == "carla" else 1 / 0 if username == "broken" else None  # type: ignore[return-value] # it raises
+
+    directory = Directory(verify)
+    audit = Audit(settings, visitor.clock)
+    visitor.app, passwords = build(settings, visitor.store, visitor.clock, directory=directory, audit=audit)
+    visitor.log_in("alice")
+    visitor.post("/authgate/logout", {"token": visitor.token("/authgate/whoami")})
+    visitor.post("/authgate/logout", {"token": "x"})
+    visitor.log_in("carla")
+    visitor.log_in("broken")
+    visitor.log_in("alice", username="my password")
+    _fail(visitor, "bob", 11)
+    passwords.close()
+    directory.close()
+    audit.close()
+
+    lines = [json.loads(line) for line in (visitor.folder / "audit.log").read_text().splitlines()]
+    said = [(line["event"], line.get("reason"), line.get("user") or "") for line in lines]
+    assert said[:5] == [
+        ("login", "allowed", "alice"),
+        ("logout", None, "alice"),
+        ("login", "allowed", "carla"),
+        ("login", "handler_error", ""),
+        ("login", "bad_credential", ""),
+    ]
+    assert said[5:] == [("login", "bad_credential", "bob")] * 10 + [("login", "too_many_attempts", "bob")]
+    assert {(line["host"], line["address"]) for line in lines} == {("files.example.com", "192.0.2.7")}
+    text = (visitor.folder / "audit.log").read_text()
+    assert "my password" not in text
+    assert "secret" not in text

@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from authgate.credentials.directory import Directory
 from authgate.stores.sqlite import SqliteStore
 from tests.browser import SIZES, chromium, console_messages, scrolls_sideways
 from tests.clock import MovableClock
@@ -21,7 +22,7 @@ from tests.web.visitor import build, parse_settings, sha_line
 
 # Long enough to break a layout that does not wrap.
 LONG_NAME = "wolfgang.amadeus.theophilus.mozart+" + "a" * 40 + "@files.example.com"
-LONG_DECISION = "01JD7Q2Z8W5N3E6X4V9T0B1M7K-01JD7Q2Z8W5N3E6X4V9T0B1M7K"
+LONG_DECISION = "frankfurtmain001-c6bfff4b5cd9"
 
 
 class AsTheWebServer:
@@ -38,6 +39,11 @@ class AsTheWebServer:
         await self._app({**scope, "headers": [*scope["headers"], *headers]}, receive, send)
 
 
+def _verify(username: str, password: str) -> None:
+    if username == "broken":
+        raise ConnectionError
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """Serve the application on a port of its own; yields its origin."""
@@ -49,7 +55,8 @@ def serving(folder: Path) -> Iterator[str]:
             users.write(f"{LONG_NAME}:{sha_line('secret')}\n")
         (folder / "groups").write_text(f"staff: alice\n{'very-long-group-' * 6}: {LONG_NAME}\nstaff: {LONG_NAME}\n")
         store = SqliteStore(folder / "web.db", clock)
-        app, passwords = build(settings, store, clock)
+        directory = Directory(_verify)
+        app, passwords = build(settings, store, clock, directory=directory)
         config = uvicorn.Config(AsTheWebServer(app, host), log_config=None, lifespan="off", ws="none", loop="asyncio")
         server = uvicorn.Server(config)
 
@@ -65,6 +72,7 @@ def serving(folder: Path) -> Iterator[str]:
             server.should_exit = True
             thread.join()
             passwords.close()
+            directory.close()
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +196,23 @@ def test_two_open_login_pages_both_work(browser: Browser, origin: str) -> None:
 
         page.goto(f"{origin}/authgate/whoami")
         expect(page.locator("dd").first).to_have_text("alice")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_login_that_is_not_possible_now_is_readable_and_accessible(
+    browser: Browser, origin: str, size: tuple[int, int], scheme: str
+) -> None:
+    with opened(browser, size, scheme) as page:
+        # A name of its own for each, so that none has to wait before it is its turn.
+        name = f"{scheme}-{size[0]}"
+        for number in range(11):
+            _log_in(page, origin, name, f"wrong-{number}")
+        expect(page.get_by_role("alert")).to_contain_text("Try again in about 10 minutes.")
+        expect(page.get_by_label("Name")).to_have_value(name)
+        expect(page.get_by_label("Password")).to_be_focused()
+        _look(page, "login-braked", size, scheme)
+
+        _log_in(page, origin, "broken", "x")
+        expect(page.get_by_role("heading")).to_have_text("Not possible just now")
+        _look(page, "login-unavailable", size, scheme)

@@ -8,7 +8,7 @@ from authgate.model import Reason
 from authgate.web.wording import REFUSALS
 from tests.web.visitor import Visitor
 
-DECISION = ("x-authgate-decision", "d-01HZX3")
+DECISION = ("x-authgate-decision", "3fa1-c6bfff4b5cd9")
 BASIC = ("authorization", "Basic Ym9iOmJvYi1zZWNyZXQ=")
 HTML = ("accept", "text/html")
 
@@ -25,7 +25,7 @@ def test_page_says_why_and_gives_the_decision(visitor: Visitor, reason: Reason) 
     assert response.status_code == (503 if temporary else 403)
     assert ("retry-after" in response.headers) is temporary
     assert html.escape(REFUSALS[reason]).replace("&#x27;", "&#39;") in response.text
-    assert "d-01HZX3" in response.text
+    assert "3fa1-c6bfff4b5cd9" in response.text
     assert "2023-11-14 22:13:20 UTC" in response.text
 
 
@@ -43,8 +43,8 @@ def test_programs_get_a_line_or_a_document(visitor: Visitor) -> None:
     document = visitor.request("GET", "/authgate/refused", [*facts, ("accept", "application/json")])
 
     assert line.headers["content-type"].startswith("text/plain")
-    assert line.text == f"403 {REFUSALS[Reason.NO_RULE]} (decision d-01HZX3)\n"
-    assert document.json() == {"error": "refused", "reason": "no_rule", "decision": "d-01HZX3"}
+    assert line.text == f"403 {REFUSALS[Reason.NO_RULE]} (decision 3fa1-c6bfff4b5cd9)\n"
+    assert document.json() == {"error": "refused", "reason": "no_rule", "decision": "3fa1-c6bfff4b5cd9"}
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND", "HEAD"])
@@ -99,6 +99,34 @@ def test_decision_cannot_bring_markup_into_the_page(visitor: Visitor, text: str)
     assert "<img" not in response.text
     assert "Site(" not in response.text
     assert len(response.content) < 8000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "c6bfff4b5cd9",
+        "-c6bfff4b5cd9",
+        "3FA1-c6bfff4b5cd9",
+        "3fa1-c6bfff4b5cd",
+        "3fa1-c6bfff4b5cd9 ",
+        "x" * 17 + "-c6bfff4b5cd9",
+    ],
+)
+@pytest.mark.parametrize("accept", ["text/html", "application/json", "text/plain"])
+def test_what_is_no_decision_is_not_shown(visitor: Visitor, text: str, accept: str) -> None:
+    facts = [("x-authgate-decision", text), _reason(Reason.NO_RULE), ("accept", accept)]
+    response = visitor.request("GET", "/authgate/refused", facts)
+
+    assert "unknown" in response.text
+    assert "c6bfff4b5cd" not in response.text
+
+
+def test_too_many_attempts_are_the_visitors_and_not_our_trouble(visitor: Visitor) -> None:
+    response = visitor.get("/authgate/refused", [DECISION, _reason(Reason.TOO_MANY_ATTEMPTS)])
+
+    assert response.status_code == 403
+    assert "retry-after" not in response.headers
 
 
 def test_two_decisions_are_none(visitor: Visitor) -> None:

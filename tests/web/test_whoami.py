@@ -96,3 +96,12 @@ def test_login_that_cannot_be_looked_up_is_temporary_and_nobody_is_anonymous(
     assert response.status_code == 503
     assert response.headers["retry-after"]
     assert "not logged in" not in response.text
+
+
+def test_client_that_has_to_wait_is_told_so(visitor: Visitor) -> None:
+    for number in range(11):
+        wrong = b64encode(f"alice:{number}".encode()).decode()
+        response = visitor.get("/authgate/whoami", {"authorization": f"Basic {wrong}"})
+
+    assert (response.status_code, response.headers["retry-after"]) == (429, "60")
+    assert "There were too many failed attempts." in response.text

@@ -18,9 +18,14 @@ from authgate import config
 from authgate.config import Settings
 from authgate.credentials import Credentials, hashes
 from authgate.credentials.basic import BasicVerifier
+from authgate.credentials.brakes import Brakes
+from authgate.credentials.directory import Directory
+from authgate.credentials.logins import Logins
 from authgate.credentials.passwords import Passwords
+from authgate.credentials.people import People
 from authgate.credentials.session import SessionData, Sessions, decode
 from authgate.credentials.users import LocalUsers
+from authgate.observe.audit import Audit
 from authgate.stores import Clock, Store
 from authgate.stores.cache import CachedRecords
 from authgate.stores.sqlite import SqliteStore
@@ -75,6 +80,7 @@ class Visitor:
     folder: Path
     runner: asyncio.Runner
     site: str = SECURE
+    client: str = "192.0.2.7"
     cookies: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def run(self, awaitable: Awaitable[T]) -> T:
@@ -99,7 +105,7 @@ class Visitor:
         scheme, _, host = self.site.partition("://")
         jar = self.cookies.setdefault(self.site, {})
         if not bare:
-            given += [("x-authgate-host", host), ("x-authgate-scheme", scheme), ("x-authgate-client", "192.0.2.7")]
+            given += [("x-authgate-host", host), ("x-authgate-scheme", scheme), ("x-authgate-client", self.client)]
             if jar and "cookie" not in dict(given):
                 given.append(("cookie", "; ".join(f"{name}={value}" for name, value in jar.items())))
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
@@ -158,16 +164,25 @@ def _pairs(headers: Headers) -> list[tuple[str, str]]:
 
 
 def build(
-    settings: Settings, store: Store, clock: Clock, verify: Callable[[str, bytes], bool] = hashes.verify
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    verify: Callable[[str, bytes], bool] = hashes.verify,
+    directory: Directory | None = None,
+    audit: Audit | None = None,
 ) -> tuple[ASGIApp, Passwords]:
     """Build the application as a worker does."""
+    directory = directory or Directory()
     users = LocalUsers(settings.htpasswd, settings.groups)
     users.load()
     records: CachedRecords[SessionData] = CachedRecords(store, "session", decode, 1000)
-    sessions = Sessions(records, store, users, settings.idle_timeout, settings.lifetime, clock)
+    sessions = Sessions(
+        records, store, users, settings.idle_timeout, settings.lifetime, clock, People(directory, clock)
+    )
     passwords = Passwords(users, verify)
-    credentials = Credentials(sessions, BasicVerifier(users, passwords))
-    return create_web(settings, credentials, sessions, passwords, clock), passwords
+    logins = Logins(users, passwords, directory, Brakes(store, clock))
+    credentials = Credentials(sessions, BasicVerifier(users, logins, clock))
+    return create_web(settings, credentials, sessions, logins, clock, audit), passwords
 
 
 @contextmanager
