@@ -4,17 +4,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp
 
 from authgate.config import Settings
 from authgate.credentials import Credentials
 from authgate.credentials.basic import BasicVerifier
+from authgate.credentials.brakes import Brakes
+from authgate.credentials.directory import Directory, wanted
+from authgate.credentials.logins import Logins
 from authgate.credentials.passwords import Passwords
+from authgate.credentials.people import People
+from authgate.credentials.server import ServerLogin
 from authgate.credentials.session import KIND, SessionData, Sessions, decode
 from authgate.credentials.users import LocalUsers
 from authgate.errors import StoreUnavailable
-from authgate.handlers import Handlers, load_handlers
+from authgate.handlers import Handlers, load_functions, wanted_handlers
+from authgate.observe.arrivals import log_arrivals
+from authgate.observe.audit import Audit
+from authgate.observe.board import Row
+from authgate.observe.metrics import Counts
 from authgate.pdp import Pdp
 from authgate.protocols.subrequest import create_check
 from authgate.stores import Store
@@ -25,7 +35,7 @@ from authgate.web import create_web
 log = logging.getLogger("authgate")
 
 # A change of the user or group file acts within 2 s of a complete write; for 1 s of them it must stand unchanged.
-_POLL_USERS = 0.25
+_TICK = 0.25
 
 # Expired records go in small steps, so that no login waits long for its turn. Every worker does it, which is harmless.
 _PURGE_EVERY = 10.0
@@ -35,28 +45,26 @@ _PURGE_LIMIT = 500
 _CACHED_SESSIONS = 50_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
     """Everything of one worker process.
 
     Args:
         applications: by listener, ``check`` and ``web``.
+        counts: None: nobody asks for figures.
     """
 
-    def __init__(
-        self,
-        applications: Mapping[str, ASGIApp],
-        store: Store,
-        sessions: CachedRecords[SessionData],
-        users: LocalUsers,
-        passwords: Passwords,
-        handlers: Handlers,
-    ) -> None:
-        self.applications = applications
-        self._store = store
-        self._sessions = sessions
-        self._users = users
-        self._passwords = passwords
-        self._handlers = handlers
+    applications: Mapping[str, ASGIApp]
+    store: Store
+    sessions: CachedRecords[SessionData]
+    users: LocalUsers
+    passwords: Passwords
+    directory: Directory
+    brakes: Brakes
+    logins: Logins
+    handlers: Handlers
+    audit: Audit
+    counts: Counts | None
 
     async def setup(self) -> None:
         """Let the site's handlers prepare themselves.
@@ -64,7 +72,7 @@ class Worker:
         Raises:
             ConfigError: one of them cannot.
         """
-        await self._handlers.setup()
+        await self.handlers.setup()
 
     async def run(self) -> None:
         """Hear of revocations, watch the user files and clear away what expired, until cancelled.
@@ -72,8 +80,8 @@ class Worker:
         Returns or raises only when one of these ended, which none may do: whoever awaits this must then stop serving.
         """
         tasks = [
-            asyncio.create_task(self._sessions.run(), name="following the store"),
-            asyncio.create_task(self._poll_users(), name="watching the users"),
+            asyncio.create_task(self.sessions.run(), name="following the store"),
+            asyncio.create_task(self._tick(), name="watching the users"),
             asyncio.create_task(self._purge(), name="purging"),
         ]
         try:
@@ -88,26 +96,59 @@ class Worker:
 
     async def aclose(self) -> None:
         """Release threads, files and connections."""
-        self._passwords.close()
-        await self._handlers.close()
-        await self._store.aclose()
+        self.passwords.close()
+        self.directory.close()
+        await self.handlers.close()
+        await self.store.aclose()
+        self.audit.close()
+        self._publish()
 
-    async def _poll_users(self) -> None:
+    def reopen(self) -> None:
+        """Open the audit file again: it was moved away."""
+        self.audit.reopen()
+
+    def problems(self) -> list[str]:
+        """Say what keeps this worker from deciding as it should."""
+        return [] if self.store.up else ["the store cannot be followed, so that sessions may be unknown"]
+
+    async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(_POLL_USERS)
-            self._users.poll(time.monotonic())
+            await asyncio.sleep(_TICK)
+            self.users.poll(time.monotonic())
+            self._publish()
+
+    def _publish(self) -> None:
+        if self.counts is None:
+            return
+        figures = {
+            "session_cache_entries": len(self.sessions),
+            "session_cache_misses": self.sessions.misses,
+            "password_verifications": self.logins.verifications,
+            "password_wrong": self.logins.wrong,
+            "password_busy": self.logins.refused_busy,
+            "brakes_engaged": self.brakes.engaged,
+            "store_operations": self.store.operations,
+            "store_errors": self.store.errors,
+            "workers_following": int(self.store.up),
+            "audit_lines": self.audit.written,
+            "audit_dropped": self.audit.dropped,
+        }
+        self.counts.publish(figures, self.handlers.asked)
 
     async def _purge(self) -> None:
         while True:
             try:
-                await self._store.purge(time.time(), _PURGE_LIMIT)
+                await self.store.purge(time.time(), _PURGE_LIMIT)
             except StoreUnavailable as error:
                 log.warning("expired records stay for now: %s", error)
             await asyncio.sleep(_PURGE_EVERY)
 
 
-def create_worker(settings: Settings) -> Worker:
+def create_worker(settings: Settings, row: Row | None = None) -> Worker:
     """Build what one worker process needs. To be called in that process: connections and keys are not shared.
+
+    Args:
+        row: where it counts; None: it does not.
 
     Raises:
         ConfigError: a file that the configuration names is wrong.
@@ -115,18 +156,39 @@ def create_worker(settings: Settings) -> Worker:
     clock = time.time
     users = LocalUsers(settings.htpasswd, settings.groups)
     users.load()
-    handlers = load_handlers(settings.policy.handlers, settings.path.parent.absolute())
+    wants = [*wanted_handlers(settings.policy.handlers), *wanted(settings.verify, settings.lookup)]
+    code = load_functions(wants, settings.path.parent.absolute())
+    handlers = Handlers({name: code.functions[name] for name in settings.policy.handlers}, code.modules)
+    directory = Directory(code.functions.get(settings.verify or ""), code.functions.get(settings.lookup or ""))
     store = open_store(settings.store, clock)
+    people = People(directory, clock)
     records = CachedRecords(store, KIND, decode, _CACHED_SESSIONS)
-    sessions = Sessions(records, store, users, settings.idle_timeout, settings.lifetime, clock)
+    sessions = Sessions(records, store, users, settings.idle_timeout, settings.lifetime, clock, people)
     passwords = Passwords(users)
-    credentials = Credentials(sessions, BasicVerifier(users, passwords))
-    pdp = Pdp(settings.policy, settings.sites, credentials, handlers)
-    applications: Mapping[str, ASGIApp] = {
-        "check": create_check(pdp, settings.realm, clock, settings.version),
-        "web": create_web(settings, credentials, sessions, passwords, clock),
-    }
-    return Worker(applications, store, records, users, passwords, handlers)
+    brakes = Brakes(store, clock)
+    logins = Logins(users, passwords, directory, brakes)
+    server = ServerLogin(users, people) if settings.server_login else None
+    credentials = Credentials(sessions, BasicVerifier(users, logins, clock), server)
+    audit = Audit(settings, clock)
+    counts = Counts(row) if row else None
+    pdp = Pdp(settings.policy, settings.sites, credentials, handlers, node=settings.node, counts=counts, audit=audit)
+    check = create_check(pdp, settings.realm, clock, settings.version)
+    return Worker(
+        applications={
+            "check": log_arrivals(check) if settings.log_requests else check,
+            "web": create_web(settings, credentials, sessions, logins, clock, audit),
+        },
+        store=store,
+        sessions=records,
+        users=users,
+        passwords=passwords,
+        directory=directory,
+        brakes=brakes,
+        logins=logins,
+        handlers=handlers,
+        audit=audit,
+        counts=counts,
+    )
 
 
 def examine(settings: Settings) -> None:

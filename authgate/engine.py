@@ -8,7 +8,7 @@ Rules of this module:
 4. A fact that is missing is asked for (`Need`), never guessed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from authgate.model import NOBODY, AccessRequest, Decision, Facts, Identity, Need, Outcome, Reason
 from authgate.paths import is_canonical
@@ -50,7 +50,7 @@ def decide(policy: Policy, request: AccessRequest, facts: Facts, witness: Witnes
         said = _ask(rule, asked)
         if said is not None:
             return said
-    return _failed(identity, "") or Decision(Outcome.REFUSE, Reason.NO_RULE, identity=identity)
+    return _failed(identity, "", {}) or Decision(Outcome.REFUSE, Reason.NO_RULE, identity=identity)
 
 
 def _ask(rule: Rule, asked: Question) -> Decision | Need | None:
@@ -78,32 +78,32 @@ def _end(said: Decision | Need, rule: Rule, asked: Question) -> Decision | Need:
     if isinstance(said, Need):
         return said
     # The handler was asked about anonymous when a credential proved nothing: that is the reason then.
-    failed = None if said.reason is Reason.HANDLER_ERROR else _failed(asked.identity, rule.name)
+    failed = None if said.reason is Reason.HANDLER_ERROR else _failed(asked.identity, rule.name, asked.captures)
     if failed is not None:
         return failed
     outcome = Outcome.LOGIN if said.outcome is Outcome.LOGIN else Outcome.REFUSE
-    return Decision(outcome, said.reason, rule.name, asked.identity, detail=said.detail)
+    return Decision(outcome, said.reason, rule.name, asked.identity, captures=asked.captures, detail=said.detail)
 
 
 def _refuse(reason: Reason, rule: Rule, asked: Question) -> Decision:
     identity = asked.identity
-    failed = _failed(identity, rule.name)
+    failed = _failed(identity, rule.name, asked.captures)
     if failed is not None:
         return failed
     anonymous = identity.subject is not None and identity.subject.is_anonymous
     if anonymous and _login_may_help(rule, asked):
-        return Decision(Outcome.LOGIN, Reason.LOGIN_REQUIRED, rule.name, identity)
+        return Decision(Outcome.LOGIN, Reason.LOGIN_REQUIRED, rule.name, identity, captures=asked.captures)
     if rule.asks_second_factor and not anonymous and _second_factor_helps(rule, asked):
-        return Decision(Outcome.LOGIN, Reason.SECOND_FACTOR_REQUIRED, rule.name, identity)
-    return Decision(Outcome.REFUSE, reason, rule.name, identity)
+        return Decision(Outcome.LOGIN, Reason.SECOND_FACTOR_REQUIRED, rule.name, identity, captures=asked.captures)
+    return Decision(Outcome.REFUSE, reason, rule.name, identity, captures=asked.captures)
 
 
-def _failed(identity: Identity, rule: str) -> Decision | None:
+def _failed(identity: Identity, rule: str, captures: Mapping[str, str]) -> Decision | None:
     """A refusal of somebody whose credential proved nothing says so, whatever the rule."""
     if identity.failure is None:
         return None
     outcome = Outcome.REFUSE if identity.failure in _NOT_THE_CLIENTS else Outcome.LOGIN
-    return Decision(outcome, identity.failure, rule, identity)
+    return Decision(outcome, identity.failure, rule, identity, captures=captures)
 
 
 def _login_may_help(rule: Rule, asked: Question) -> bool:

@@ -180,7 +180,7 @@ def _why(policy: Policy, request: AccessRequest, decision: Decision, rules: Sequ
         case Reason.LOGIN_REQUIRED if handler:
             return "a handler asks for a login"
         case Reason.HANDLER_ERROR if not handler:
-            return decision.detail
+            return decision.detail or "the site's verify or lookup failed, so nobody knew who asks"
         case Reason.NOT_ADMITTED if (decision.identity.subject or ANONYMOUS).is_anonymous:
             return "no term in allow admits, and a login alone would not help"
         case reason:
@@ -205,6 +205,25 @@ _REASONS: Mapping[Reason, str] = {
     Reason.LOGIN_REQUIRED: "nobody is logged in, and the rule could admit somebody",
     Reason.SECOND_FACTOR_REQUIRED: "only a second factor is missing",
     Reason.HANDLER_ERROR: "a handler failed, and then nobody passes",
+    Reason.BAD_CREDENTIAL: "what was sent proves nothing: a wrong password, or a session that is over",
+    Reason.EXPIRED: "the session was not used for too long, or its time was over",
+    Reason.REVOKED: "the session was ended: the user is gone, or has another password",
+    Reason.TOO_MANY_ATTEMPTS: "too many wrong passwords had come from there, so none was verified",
+    Reason.BUSY: "too many passwords were being verified, or it took too long",
+    Reason.STORE_UNAVAILABLE: "the store could not be read, so nobody knew who asks",
+}
+
+
+def why_unreadable(reason: Reason) -> str:
+    """Say what was wrong with a question of the web server's that no policy was asked; empty when that was not it."""
+    return _UNREADABLE.get(reason, "")
+
+
+_UNREADABLE: Mapping[Reason, str] = {
+    Reason.MISSING_PATH: "the web server named no path; its location has to include one of authgate-protect*.conf",
+    Reason.AMBIGUOUS_PATH: "not every program reads the target alike, or the path was that of the check itself",
+    Reason.UNKNOWN_HOST: "the web server named no host",
+    Reason.CONFLICTING_HEADERS: "method, scheme or host was missing, doubled or too long",
 }
 
 

@@ -16,6 +16,8 @@ from typing import NamedTuple
 class Outcome(IntEnum):
     """What the web server shall do. The values are the only statuses nginx's auth_request understands."""
 
+    __hash__ = int.__hash__
+
     ALLOW = 200
     LOGIN = 401
     REFUSE = 403
@@ -228,8 +230,13 @@ def user(name: str, groups: Iterable[str] | None = None, claims: Mapping[str, st
     Args:
         name: as rules write it, without ``/``.
         groups: None: those of the group file.
-        claims: for the atom ``claim:NAME=VALUE``.
+        claims: for the atom ``claim:NAME=VALUE``; ``name`` and ``email`` are also told to applications.
+
+    Raises:
+        TypeError: `groups` is one text, which would make a group of each letter.
     """
+    if isinstance(groups, str):
+        raise TypeError(f'groups is a text; write ["{groups}"]')
     return Subject("", name, None if groups is None else frozenset(groups), frozenset(claims.items()))
 
 

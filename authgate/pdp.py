@@ -1,16 +1,19 @@
-"""The policy decision point: verify, decide, fetch what is missing, decide again. Every door calls this."""
+"""The policy decision point: verify, decide, fetch what is missing, decide again, note it. Every door calls this."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from random import getrandbits
+from time import monotonic
 from typing import NamedTuple
 
 from authgate.credentials import Credentials, Presented
 from authgate.engine import Witness, decide
 from authgate.errors import AuthgateError
 from authgate.handlers import Handlers
-from authgate.model import ANONYMOUS, NOBODY, AccessRequest, Decision, Facts, Need, Outcome, Reason, Site
+from authgate.model import ANONYMOUS, NOBODY, AccessRequest, Decision, Facts, Identity, Need, Outcome, Reason, Site
+from authgate.observe.audit import Audit
+from authgate.observe.metrics import Counts
 from authgate.policy import Policy
 
 log = logging.getLogger("authgate")
@@ -21,6 +24,8 @@ DECISION_DEADLINE = 1.5
 # More than any sane rule asks; a decision always ends.
 MAX_FACTS = 64
 
+NO_FACTS = Facts()
+_FAILED = Decision(Outcome.REFUSE, Reason.HANDLER_ERROR)
 
 Fetch = Callable[[Need, Facts], Awaitable[Facts]]
 
@@ -29,7 +34,7 @@ class Answer(NamedTuple):
     """A decision that was given.
 
     Args:
-        id: names this decision to people and in logs; 16 hex digits.
+        id: names this decision to people and in logs: the node, and 12 hex digits.
     """
 
     id: str
@@ -37,52 +42,119 @@ class Answer(NamedTuple):
 
 
 class Pdp:
-    """Decides access requests with one policy."""
+    """Decides access requests with one policy.
+
+    Args:
+        node: at the head of every decision's id.
+        counts: None: nobody asks for figures.
+        audit: None: nothing is written down.
+    """
 
     def __init__(
-        self, policy: Policy, sites: tuple[Site, ...], credentials: Credentials, handlers: Handlers | None = None
+        self,
+        policy: Policy,
+        sites: tuple[Site, ...],
+        credentials: Credentials,
+        handlers: Handlers | None = None,
+        *,
+        node: str = "",
+        counts: Counts | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self.policy = policy
         self.sites = {site.host: site for site in sites}
         self._credentials = credentials
         self._handlers = handlers or Handlers({})
+        self._node = f"{node}-" if node else ""
+        self._counts = counts
+        self._audit = audit
 
-    def evaluate_at_once(self, request: AccessRequest, presented: Presented) -> Answer | None:
-        """Decide `request` from memory, without the price of a coroutine; None: `evaluate` has to do it."""
+    def evaluate_at_once(
+        self, request: AccessRequest, presented: Presented, *, identity_wanted: bool = False
+    ) -> Answer | None:
+        """Decide `request` from memory, without the price of a coroutine; None: `evaluate` has to do it.
+
+        Args:
+            identity_wanted: whoever is behind the web server wants to know who asks, though no rule may.
+        """
+        facts = NO_FACTS
         try:
-            decision = decide(self.policy, request, self._known(request, presented))
+            facts = self._known(request, presented)
+            decision = decide(self.policy, request, facts)
         except Exception:
             log.exception("a decision failed")
-            return answer(Decision(Outcome.REFUSE, Reason.HANDLER_ERROR))
-        return answer(decision) if isinstance(decision, Decision) else None
+            return self._give(_FAILED, request, facts)
+        if not isinstance(decision, Decision):
+            return None
+        if identity_wanted and decision.allowed:
+            if facts.identity is None:
+                return None
+            decision = decision._replace(identity=facts.identity)
+        return self._give(decision, request, facts)
 
-    async def evaluate(self, request: AccessRequest, presented: Presented) -> Answer:
-        """Decide `request`, fetching one fact after the other while there is time; never raises."""
+    async def evaluate(self, request: AccessRequest, presented: Presented, *, identity_wanted: bool = False) -> Answer:
+        """Decide `request`, fetching one fact after the other while there is time; never raises.
+
+        Args:
+            identity_wanted: as in `evaluate_at_once`.
+        """
         late = Reason.BUSY
+        facts = NO_FACTS
+        decision: Decision | None = None
+        began = monotonic()
 
-        async def fetch(need: Need, facts: Facts) -> Facts:
-            nonlocal late
+        async def fetch(need: Need, known: Facts) -> Facts:
+            nonlocal facts, late
             if need.call is None:
-                identity = await self._credentials.verify(presented, self.sites[request.host])
-                return facts._replace(identity=identity)
-            late = Reason.HANDLER_ERROR
-            return await ask_handler(self._handlers, need, request, facts)
+                facts = known._replace(identity=await self._verify(request, presented))
+            else:
+                late = Reason.HANDLER_ERROR
+                facts = await ask_handler(self._handlers, need, request, known)
+            return facts
 
         try:
             async with asyncio.timeout(DECISION_DEADLINE):
-                return answer(await settle(self.policy, request, self._known(request, presented), fetch))
+                facts = self._known(request, presented)
+                decision = await settle(self.policy, request, facts, fetch)
+                if identity_wanted and decision.allowed:
+                    facts = facts._replace(identity=facts.identity or await self._verify(request, presented))
+                    decision = decision._replace(identity=facts.identity or NOBODY)
         except TimeoutError:
             log.warning("a decision took over %s s: %s", DECISION_DEADLINE, late)
-            return answer(Decision(Outcome.REFUSE, late))
+            # What was allowed to anybody stays so when it takes too long to find out who asks.
+            decision = decision or Decision(Outcome.REFUSE, late)
         except Exception:
             log.exception("a decision failed")
-            return answer(Decision(Outcome.REFUSE, Reason.HANDLER_ERROR))
+            decision = _FAILED
+        if self._counts is not None:
+            self._counts.waited(monotonic() - began)
+        return self._give(decision, request, facts)
+
+    def refuse(self, reason: Reason, request: AccessRequest | None = None) -> Answer:
+        """Refuse what is no request that could be decided.
+
+        Args:
+            request: as far as it could be read.
+        """
+        return self._give(Decision(Outcome.REFUSE, reason), request, NO_FACTS)
+
+    def _give(self, decision: Decision, request: AccessRequest | None, facts: Facts) -> Answer:
+        # The id tells decisions apart and proves nothing: it need not be hard to guess.
+        given = Answer(self._node + getrandbits(48).to_bytes(6).hex(), decision)
+        if self._counts is not None:
+            self._counts.decided(decision)
+        if self._audit is not None and (decision.outcome is not Outcome.ALLOW or self._audit.allows):
+            self._audit.decided(given.id, decision, request, facts)
+        return given
 
     def _known(self, request: AccessRequest, presented: Presented) -> Facts:
         # What is known without waiting is handed over at once: that costs less than a first decision whose only
         # outcome is that it is needed.
         site = self.sites.get(request.host)
         return Facts(self._credentials.peek(presented, site) if site else None)
+
+    async def _verify(self, request: AccessRequest, presented: Presented) -> Identity:
+        return await self._credentials.verify(presented, self.sites[request.host])
 
 
 async def settle(
@@ -111,9 +183,3 @@ async def ask_handler(handlers: Handlers, need: Need, request: AccessRequest, fa
     subject = (facts.identity or NOBODY).subject or ANONYMOUS
     said = await handlers.ask(need, request._replace(subject=subject))
     return facts._replace(answers={**facts.answers, need.call: said})
-
-
-def answer(decision: Decision) -> Answer:
-    """Give a decision its id."""
-    # Tells decisions apart, proves nothing: it need not be hard to guess.
-    return Answer(getrandbits(64).to_bytes(8).hex(), decision)

@@ -1,7 +1,7 @@
-"""Requests that nobody sent: asked of the policy as if somebody had, for ``authgate explain`` and ``[[tests]]``.
+"""Requests that nobody sends now: asked of the policy as if somebody did, for ``authgate explain`` and ``[[tests]]``.
 
 Everything is as in a real decision, the same `decide` and the same handlers, but for the credentials: who asks is said,
-not proved.
+not proved. Of a request of the past it is known from the audit, and so is what handlers said.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from authgate.model import (
     CredentialKind,
     Decision,
     Facts,
+    HandlerCall,
     Identity,
     Need,
     Outcome,
@@ -32,7 +33,7 @@ from authgate.model import (
 )
 from authgate.networks import parse_address, parse_host
 from authgate.paths import from_wire
-from authgate.pdp import DECISION_DEADLINE, ask_handler, settle
+from authgate.pdp import DECISION_DEADLINE, Fetch, ask_handler, settle
 from authgate.policy import Policy
 from authgate.policy.atoms import Question
 from authgate.policy.rules import Rule
@@ -97,20 +98,44 @@ def outcome_name(decision: Decision) -> str:
 
 async def rehearse(policy: Policy, handlers: Handlers, asking: Asking) -> Rehearsed:
     """Decide a request as the service would; handlers are really asked."""
+
+    async def ask(need: Need, facts: Facts) -> Facts:
+        return await ask_handler(handlers, need, asking.request, facts)
+
+    return await _rehearse(policy, asking.request, Facts(asking.identity), ask)
+
+
+async def rehearse_recorded(
+    policy: Policy, asking: Asking, answers: Mapping[HandlerCall, Decision | None]
+) -> Rehearsed:
+    """Decide a request of the past; no handler is asked again.
+
+    Args:
+        answers: what handlers said then.
+    """
+
+    async def ask(need: Need, facts: Facts) -> Facts:
+        # Only another policy asks a handler that was not asked then.
+        return facts if need.call is None else facts._replace(answers={**facts.answers, need.call: _NOT_RECORDED})
+
+    return await _rehearse(policy, asking.request, Facts(asking.identity, answers), ask)
+
+
+async def _rehearse(policy: Policy, request: AccessRequest, facts: Facts, ask: Fetch) -> Rehearsed:
     looked: list[Looked] = []
 
-    async def fetch(need: Need, facts: Facts) -> Facts:
-        facts = await ask_handler(handlers, need, asking.request, facts)
+    async def fetch(need: Need, known: Facts) -> Facts:
+        known = await ask(need, known)
         # The rules are looked at again from the first; only the last time leads to the decision.
         looked.clear()
-        return facts
+        return known
 
     def witness(rule: Rule, asked: Question) -> None:
         looked.append(Looked(rule, asked))
 
     try:
         async with asyncio.timeout(DECISION_DEADLINE):
-            decision = await settle(policy, asking.request, Facts(asking.identity), fetch, witness)
+            decision = await settle(policy, request, facts, fetch, witness)
     except TimeoutError:
         decision = _handler_error(f"the decision took over {DECISION_DEADLINE} s")
     except AuthgateError as error:
@@ -120,6 +145,9 @@ async def rehearse(policy: Policy, handlers: Handlers, asking: Asking) -> Rehear
 
 def _handler_error(detail: str) -> Decision:
     return Decision(Outcome.REFUSE, Reason.HANDLER_ERROR, detail=detail)
+
+
+_NOT_RECORDED = _handler_error("it was not asked then, and is not asked now")
 
 
 def read_groups(settings: Settings) -> LocalGroups:

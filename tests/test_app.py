@@ -4,17 +4,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from authgate.app import Worker, create_worker, examine
 from authgate.config import Settings, parse
-from authgate.credentials.passwords import Passwords
 from authgate.credentials.session import KIND, decode
-from authgate.credentials.users import LocalUsers
 from authgate.errors import ConfigError, StoreUnavailable
-from authgate.handlers import Handlers
 from authgate.stores import Record
 from authgate.stores.cache import CachedRecords
 from authgate.stores.memory import MemoryStore
@@ -48,9 +46,10 @@ class SteadyStore(FaultyStore):
         await asyncio.Event().wait()
 
 
-def worker_on(store: MemoryStore) -> Worker:
-    users = LocalUsers(None, None)
-    return Worker({}, store, CachedRecords(store, KIND, decode, 1), users, Passwords(users), Handlers({}))
+def worker_on(store: MemoryStore, folder: Path) -> Worker:
+    write(folder / "users.htpasswd", "")
+    write(folder / "groups", "")
+    return replace(create_worker(settings(folder)), store=store, sessions=CachedRecords(store, KIND, decode, 1))
 
 
 def settings(folder: Path) -> Settings:
@@ -80,31 +79,35 @@ async def running(worker: Worker, meanwhile: Callable[[], object]) -> None:
         await worker.aclose()
 
 
-def test_background_task_that_fails_ends_the_worker_with_its_error() -> None:
+def test_background_task_that_fails_ends_the_worker_with_its_error(tmp_path: Path) -> None:
     async def run() -> None:
         async with asyncio.timeout(DEADLINE):
-            await worker_on(FaultyStore(follow=ValueError("torn"))).run()
+            await worker_on(FaultyStore(follow=ValueError("torn")), tmp_path).run()
 
     with pytest.raises(ValueError, match="torn"):
         asyncio.run(run())
 
 
-def test_background_task_that_just_ends_ends_the_worker_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_background_task_that_just_ends_ends_the_worker_and_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def run() -> None:
         async with asyncio.timeout(DEADLINE):
-            await worker_on(FaultyStore()).run()
+            await worker_on(FaultyStore(), tmp_path).run()
 
     asyncio.run(run())
 
     assert "following the store ended by itself" in caplog.text
 
 
-def test_store_that_is_away_is_logged_and_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+def test_store_that_is_away_is_logged_and_does_not_end_the_worker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING)
 
     async def run() -> None:
         store = SteadyStore(purge=StoreUnavailable("away"))
-        await running(worker_on(store), lambda: "expired records stay for now: away" in caplog.text)
+        await running(worker_on(store, tmp_path), lambda: "expired records stay for now: away" in caplog.text)
 
     asyncio.run(run())
 
@@ -134,10 +137,8 @@ def test_changed_users_are_noticed(tmp_path: Path) -> None:
     write(tmp_path / "groups", "")
 
     async def run() -> None:
-        users = LocalUsers(tmp_path / "users.htpasswd", tmp_path / "groups")
-        users.load()
-        store = SteadyStore()
-        worker = Worker({}, store, CachedRecords(store, KIND, decode, 1), users, Passwords(users), Handlers({}))
+        worker = create_worker(settings(tmp_path))
+        users = worker.users
         write(tmp_path / "users.htpasswd", f"bob:{sha('b')}\n")
         await running(worker, lambda: users.find("bob") is not None and users.find("alice") is None)
 

@@ -4,6 +4,7 @@ In ``toml`` examples a line ``# expect: METHOD URL [as NAME [in GROUP, GROUP] [b
 ADDRESS] [at MOMENT] = OUTCOME [REASON]`` is asked of the rules above it, and ``[[tests]]`` are run. An example without
 ``[[sites]]`` is about `SITES` and `NETWORKS`. The last column of the tables of directives asks the rule of its row:
 ``[METHOD] [PATH] [NAME] [from ADDRESS] [at MOMENT] = OUTCOME``; left out: GET, `ASKED`, nobody, 192.0.2.1.
+The method PREFLIGHT is OPTIONS as a CORS preflight.
 """
 
 import asyncio
@@ -152,9 +153,13 @@ def ask(
     policy: Policy, target: tuple[str, str, str], who: Identity, address: str | None, moment: str | None
 ) -> Decision:
     method, host, path = target
+    preflight = method == "PREFLIGHT"
+    method = "OPTIONS" if preflight else method
     instant = datetime.fromisoformat(moment).timestamp() if moment else 0.0
     client = parse_address(address or "192.0.2.1")
-    decision = decide(policy, AccessRequest(method, host, path, "https", client, instant), Facts(who))
+    decision = decide(
+        policy, AccessRequest(method, host, path, "https", client, instant, preflight=preflight), Facts(who)
+    )
     assert isinstance(decision, Decision)
     return decision
 

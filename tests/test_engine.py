@@ -4,6 +4,7 @@ import pytest
 
 from authgate.engine import decide
 from authgate.model import (
+    NOBODY,
     AccessRequest,
     CredentialKind,
     Facts,
@@ -212,3 +213,10 @@ def test_a_login_that_could_not_be_checked_is_refused_with_its_reason_and_open_p
 
     assert (refused.outcome, refused.reason) == (Outcome.REFUSE, reason)
     assert decided(policy, request("/open"), unknown).allowed
+
+
+@pytest.mark.parametrize("identity", [NOBODY, ALICE, Identity(None, CredentialKind.SESSION, Reason.STORE_UNAVAILABLE)])
+def test_a_refusal_says_what_the_path_captured(identity: Identity) -> None:
+    policy = compiled({"paths": ["/home/{owner}/**"], "allow": ["user:{owner}"]})
+
+    assert decided(policy, request("/home/bob/x"), identity).captures == {"owner": "bob"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from authgate.explaining import Explanation, explain
+from authgate.explaining import Explanation, explain, why_unreadable
 from authgate.handlers import Handlers
 from authgate.model import (
     NOBODY,
@@ -300,3 +300,20 @@ def test_every_reason_that_rules_give_has_words() -> None:
 
     assert len(seen) == 7
     assert all(seen.values())
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [Reason.BAD_CREDENTIAL, Reason.EXPIRED, Reason.REVOKED, Reason.TOO_MANY_ATTEMPTS, Reason.BUSY,
+     Reason.STORE_UNAVAILABLE, Reason.HANDLER_ERROR],
+)  # fmt: skip
+def test_credential_that_proved_nothing_has_words(reason: Reason) -> None:
+    told = explained({"paths": ["/**"], "allow": ["user:alice"]}, identity=Identity(None, CredentialKind.BASIC, reason))
+
+    assert told.decision.reason is reason
+    assert told.why
+
+
+def test_question_that_no_policy_was_asked_has_words() -> None:
+    assert "authgate-protect*.conf" in why_unreadable(Reason.MISSING_PATH)
+    assert why_unreadable(Reason.NOT_ADMITTED) == ""

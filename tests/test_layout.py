@@ -17,6 +17,7 @@ ROWS = [
     ["config"],
     ["stores"],
     ["credentials", "handlers"],
+    ["observe"],
     ["pdp", "rehearsal", "explaining"],
     ["protocols", "web"],
     ["app", "server"],

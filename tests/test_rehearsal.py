@@ -3,9 +3,9 @@
 import asyncio
 
 from authgate.handlers import Handlers
-from authgate.model import NOBODY, Outcome, Reason
+from authgate.model import NOBODY, Decision, HandlerCall, Outcome, Reason, allow, deny
 from authgate.pdp import MAX_FACTS
-from authgate.rehearsal import Asking, Rehearsed, rehearse
+from authgate.rehearsal import Asking, Rehearsed, rehearse, rehearse_recorded
 from tests.policies import compiled, local, request
 
 
@@ -41,3 +41,29 @@ def test_more_facts_than_any_decision_may_need_are_a_refusal() -> None:
     assert (decision.outcome, decision.reason) == (Outcome.REFUSE, Reason.HANDLER_ERROR)
     assert "over 64 facts" in decision.detail
     assert rehearsed(*guards[1:], asking=Asking(request(), NOBODY)).decision.reason is Reason.NO_RULE
+
+
+def recorded(answers: dict[HandlerCall, Decision | None]) -> Rehearsed:
+    rules: list[dict[str, object]] = [
+        {"paths": ["/**"], "deny": ["handler:h::f"]},
+        {"paths": ["/**"], "allow": ["handler:h::f"]},
+    ]
+    return asyncio.run(rehearse_recorded(compiled(*rules), Asking(request(), local("alice")), answers))
+
+
+def test_what_handlers_said_then_decides_a_request_of_the_past() -> None:
+    said = {HandlerCall("h::f", "r0"): None, HandlerCall("h::f", "r1"): allow()}
+
+    decision, looked = recorded(said)
+
+    assert (decision.outcome, decision.rule) == (Outcome.ALLOW, "r1")
+    assert [one.rule.name for one in looked] == ["r0", "r1"]
+    decision = recorded({HandlerCall("h::f", "r0"): deny("no")}).decision
+    assert (decision.reason, decision.detail) == (Reason.DENIED_BY_RULE, "no")
+
+
+def test_handler_that_was_not_asked_then_is_not_asked_now() -> None:
+    decision = recorded({HandlerCall("h::f", "r0"): None}).decision
+
+    assert (decision.outcome, decision.reason) == (Outcome.REFUSE, Reason.HANDLER_ERROR)
+    assert decision.detail == "it was not asked then, and is not asked now"

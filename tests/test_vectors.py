@@ -169,4 +169,4 @@ def test_outcome(case: Mapping[str, Any]) -> None:
 
     assert {call.handler for call in answers} == set(case.get("handlers", ()))
     assert f"{decision.outcome.name.lower()} {decision.reason} {decision.rule}".startswith(case["expect"])
-    assert decision.captures == {} or decision.allowed
+    assert decision.captures == {} or decision.rule

@@ -2,6 +2,7 @@
 
 The object that ``--json`` prints has these keys:
 
+* ``logged``: null, or of a decision of the past the line of the audit: what was decided then, by which policy, when;
 * ``request``: method, scheme, host, path (decoded), query, ip (null when not known), at (RFC 3339);
 * ``subject``: name (null for nobody), groups (null when nobody knows them), claims (pairs), via, mfa;
 * ``notes``: what is odd about the question;
@@ -21,8 +22,9 @@ from urllib.parse import quote
 
 from authgate.cli.output import visible
 from authgate.config import Settings
-from authgate.explaining import Explanation, RuleSeen, TermSeen
-from authgate.model import ANONYMOUS, AccessRequest, Outcome
+from authgate.explaining import Explanation, RuleSeen, TermSeen, why_unreadable
+from authgate.model import ANONYMOUS, AccessRequest, Decision, Outcome
+from authgate.observe.records import Record
 from authgate.protocols.subrequest import identity_headers
 from authgate.redirects import login_location
 from authgate.rehearsal import Asking, outcome_name
@@ -33,6 +35,8 @@ _WIDTH = 79
 _PATH_SAFE = "/:@!$&'()*+,;=~"
 
 
+_FOR_THE_LOG = b"x-authgate-user"
+
 _STATUS = {
     Outcome.ALLOW: "status 200, with",
     Outcome.LOGIN: "status 401: programs are asked for a password, browsers are sent to the login page",
@@ -40,12 +44,15 @@ _STATUS = {
 }
 
 
-def as_json(settings: Settings, asking: Asking, explanation: Explanation, notes: Sequence[str]) -> str:
+def as_json(
+    settings: Settings, asking: Asking, explanation: Explanation, notes: Sequence[str], record: Record | None = None
+) -> str:
     """Return one JSON object; see the top of this module."""
     request, identity = asking
     subject = identity.subject or ANONYMOUS
     decision = explanation.decision
     document = {
+        "logged": None if record is None else record.fields,
         "request": {
             "method": request.method,
             "scheme": request.scheme,
@@ -87,10 +94,13 @@ def _rule_as_json(rule: RuleSeen) -> dict[str, object]:
     return {**rule._asdict(), "captures": dict(rule.captures), "deny": terms(rule.deny), "allow": allow}
 
 
-def as_text(settings: Settings, asking: Asking, explanation: Explanation, notes: Sequence[str]) -> str:
+def as_text(
+    settings: Settings, asking: Asking, explanation: Explanation, notes: Sequence[str], record: Record | None = None
+) -> str:
     """Return lines for a person, made for a terminal of 80 columns."""
     decision = explanation.decision
-    lines = [*_question(asking), *(line for note in notes for line in _wrapped("note: ", note))]
+    lines = [] if record is None else [*_then(record, settings), ""]
+    lines += [*_question(asking), *(line for note in notes for line in _wrapped("note: ", note))]
     for rule in explanation.rules:
         lines += ["", *_rule(rule)]
     if explanation.near_misses:
@@ -106,13 +116,54 @@ def as_text(settings: Settings, asking: Asking, explanation: Explanation, notes:
     if explanation.later:
         lines += ["", "not asked:"]
         lines += [line for nearby in explanation.later for line in _wrapped("  ", f"{nearby.place} {nearby.why}")]
-    by = f' by "{decision.rule}"' if decision.rule else ""
-    lines += ["", *_wrapped("", f"{outcome_name(decision).upper()}: {decision.reason}{by}")]
+    lines += ["", *_wrapped("", _result(decision))]
     lines += _wrapped("  ", explanation.why)
     lines += _wrapped("  ", _STATUS[decision.outcome])
     # Not broken: an address is to be copied.
     lines += [f"  {name}: {visible(value)}" for name, value in _headers(settings, asking, explanation)]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def unreadable_as_json(record: Record) -> str:
+    """Return one JSON object about a question that could not be read."""
+    why = why_unreadable(record.decision.reason)
+    return json.dumps({"logged": record.fields, "request": None, "why": why}, indent=2)
+
+
+def unreadable_as_text(settings: Settings, record: Record) -> str:
+    """Return lines about a question that could not be read."""
+    return "\n".join([*_then(record, settings), *_wrapped("  ", why_unreadable(record.decision.reason))])
+
+
+def recorded_notes(settings: Settings, record: Record, decision: Decision) -> list[str]:
+    """Return what makes the decision of now another one than that of then, or may do so."""
+    notes = []
+    if record.cut:
+        notes.append(f"too long for the log and shortened there: {', '.join(record.cut)}")
+    then = record.decision
+    same = (then.outcome, then.reason, then.rule) == (decision.outcome, decision.reason, decision.rule)
+    if record.policy != settings.version:
+        notes.append("of groups and claims the log has those that rules named then")
+    elif not same:
+        why = why_unreadable(then.reason) or "what was in its way then, the log of the service says"
+        notes.append(f"by the same policy it comes out otherwise now: {why}")
+    return notes
+
+
+def _result(decision: Decision) -> str:
+    by = f' by "{decision.rule}"' if decision.rule else ""
+    return f"{outcome_name(decision).upper()}: {decision.reason}{by}"
+
+
+def _then(record: Record, settings: Settings) -> Iterator[str]:
+    """Say what was decided then, and whether the same policy is asked now."""
+    yield from _wrapped("", f"{record.id}, decided at {record.time} by policy {record.policy}")
+    yield from _wrapped("  ", _result(record.decision))
+    if record.decision.detail:
+        yield from _wrapped("  ", record.decision.detail)
+    if record.policy != settings.version:
+        other = "the policy on the disk is another one"
+        yield from _wrapped("  ", f"{other}, {settings.version}: below is what that makes of the same facts")
 
 
 def _question(asking: Asking) -> Iterator[str]:
@@ -121,7 +172,11 @@ def _question(asking: Asking) -> Iterator[str]:
     query = f"?{request.query}" if request.query else ""
     yield from _wrapped("", f"{request.method} {request.scheme}://{host}{request.path}{query}")
     subject = identity.subject or ANONYMOUS
-    facts = ["nobody" if subject.is_anonymous else f"{subject.id} by {identity.credential}"]
+    facts = [f"{subject.id} by {identity.credential}"]
+    if subject.is_anonymous:
+        # Of a request of the past: what was sent and proved nothing, or could not be looked at.
+        sent = f" ({identity.credential}: {identity.failure})" if identity.failure else ""
+        facts = [("nobody" if identity.subject else "nobody knows who") + sent]
     if not subject.is_anonymous:
         groups = subject.groups
         facts.append(
@@ -177,7 +232,8 @@ def _headers(settings: Settings, asking: Asking, explanation: Explanation) -> li
     decision = explanation.decision
     if decision.allowed:
         given = identity_headers(decision.identity.subject or ANONYMOUS, settings.policy.groups)
-        named = [(name.decode().title(), value.decode()) for name, value in given if value]
+        # X-Authgate-User is for the web server's log and comes with refusals too.
+        named = [(name.decode().title(), value.decode()) for name, value in given if value and name != _FOR_THE_LOG]
         return [*named, ("Cache-Control", decision.cache)]
     site = settings.site(asking.request.host)
     if decision.outcome is Outcome.LOGIN and site is not None and asking.request.method in {"GET", "HEAD"}:

@@ -41,6 +41,7 @@ class Settings:
         server_login: the web server's own login is believed.
         audit_file: None: stderr.
         audit_allows: requests that may pass are audited too.
+        log_requests: each question of the web server is logged; in no file, `authgate serve --log-requests` sets it.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Settings:
     lifetime: float
     policy: Policy
     tests: tuple[PolicyTest, ...]
+    log_requests: bool = False
 
     def site(self, host: str) -> Site | None:
         """Return the site with this host (lower case, without port); None when there is none."""

@@ -24,6 +24,7 @@ class Policy:
         anywhere: index of the rules without ``hosts``.
         by_host: index of the rules that name the host.
         groups: every group that a rule names in full, as `Group` atoms write it.
+        claims: the name of every claim that a rule looks at.
         handlers: every handler that a rule asks.
     """
 
@@ -32,6 +33,7 @@ class Policy:
     anywhere: PathIndex
     by_host: Mapping[str, PathIndex]
     groups: frozenset[str]
+    claims: frozenset[str]
     handlers: frozenset[str]
 
     def matching(
@@ -108,5 +110,6 @@ def compile_policy(
             for host in {host for rule in rules for host in rule.hosts or ()}
         },
         groups=frozenset(group for rule in rules for term in rule.terms for group in term.groups),
+        claims=frozenset(claim for rule in rules for term in rule.terms for claim in term.claims),
         handlers=frozenset(handler for rule in rules for term in rule.terms for handler in term.handlers),
     )

@@ -9,7 +9,7 @@ refuses.
 from dataclasses import dataclass
 
 from authgate.model import Decision, Need
-from authgate.policy.atoms import Atom, Group, Handler, Question, SecondFactor, Truth
+from authgate.policy.atoms import Atom, Claim, Group, Handler, Question, SecondFactor, Truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,11 @@ class Term:
         """The groups that the term names in full, without a capture."""
         names = [part.atom.name for part in self.parts if isinstance(part.atom, Group)]
         return [name.parts[0] for name in names if not name.captures]
+
+    @property
+    def claims(self) -> list[str]:
+        """The names of the claims that the term looks at."""
+        return [part.atom.name for part in self.parts if isinstance(part.atom, Claim)]
 
     @property
     def handlers(self) -> list[str]:

@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 from authgate.credentials import Presented
-from authgate.model import ANONYMOUS, AccessRequest, CredentialKind, Decision, Outcome, Reason, Subject
+from authgate.model import ANONYMOUS, AccessRequest, CredentialKind, Outcome, Reason, Subject
 from authgate.networks import Address, parse_address, parse_host
-from authgate.paths import from_wire
-from authgate.pdp import Answer, Pdp, answer
+from authgate.paths import from_wire, is_plain_target
+from authgate.pdp import Answer, Pdp
 from authgate.redirects import login_location
 from authgate.stores import Clock
 
@@ -31,8 +31,9 @@ Fields = Mapping[bytes, bytes]
 # Every field that is looked at; all others are not seen.
 _FIELDS = frozenset({
     b"x-authgate-path", b"x-authgate-self", b"x-authgate-method", b"x-authgate-host", b"x-authgate-scheme",
-    b"x-authgate-client", b"x-authgate-uri", b"x-authgate-query", b"cookie", b"authorization", b"accept",
-    b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"x-requested-with", b"origin", b"user-agent", b"referer",
+    b"x-authgate-client", b"x-authgate-uri", b"x-authgate-query", b"x-authgate-target", b"x-authgate-user", b"cookie",
+    b"authorization", b"accept", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"x-requested-with",
+    b"origin", b"access-control-request-method", b"user-agent", b"referer",
 })  # fmt: skip
 
 _CLIENTS_FIELDS = frozenset(name for name in _FIELDS if not name.startswith(b"x-authgate-"))
@@ -59,14 +60,20 @@ def create_check(pdp: Pdp, realm: str, clock: Clock, version: str = "") -> Asgi:
             return
         fields = read_fields(scope["headers"])
         request = access_request(fields, clock())
+        # Only an application behind the web server is told who asks, and its include alone sends the raw target.
+        target = fields.get(b"x-authgate-target")
         if isinstance(request, Reason):
-            given = answer(Decision(Outcome.REFUSE, request))
-            await _send(send, given.decision.outcome, (*answer_headers(given, pdp.policy.groups), *always))
-            return
-        presented = _presented(fields)
-        given = pdp.evaluate_at_once(request, presented) or await pdp.evaluate(request, presented)
+            given = pdp.refuse(request)
+        elif target is not None and not is_plain_target(target.decode("latin-1")):
+            given = pdp.refuse(Reason.AMBIGUOUS_PATH, request)
+        else:
+            presented = _presented(fields, request.address)
+            wanted = target is not None
+            given = pdp.evaluate_at_once(request, presented, identity_wanted=wanted) or await pdp.evaluate(
+                request, presented, identity_wanted=wanted
+            )
         headers = answer_headers(given, pdp.policy.groups)
-        if given.decision.outcome is Outcome.LOGIN:
+        if given.decision.outcome is Outcome.LOGIN and isinstance(request, AccessRequest):
             headers += login_headers(fields, pdp, request, challenge)
         headers += always
         # Written out, as every answer comes this way: see `_send`.
@@ -110,7 +117,13 @@ def access_request(fields: Fields, now: float) -> AccessRequest | Reason:
         return named
     query = fields.get(b"x-authgate-query", b"").decode("latin-1")
     verb, site, scheme, address = named
-    return AccessRequest(verb, site, from_wire(raw_path), scheme, address, now, query, ClientFields(fields))
+    request = AccessRequest(verb, site, from_wire(raw_path), scheme, address, now, query, ClientFields(fields))
+    return request._replace(preflight=_is_preflight(fields)) if verb == "OPTIONS" else request
+
+
+def _is_preflight(fields: Fields) -> bool:
+    """Tell whether a browser asks what a script of another origin may do (Fetch Standard, "CORS-preflight request")."""
+    return bool(fields.get(b"origin") and fields.get(b"access-control-request-method"))
 
 
 @lru_cache(maxsize=4096)
@@ -148,8 +161,13 @@ class ClientFields(Mapping[str, str]):
         return sum(1 for _ in self)
 
 
-def _presented(fields: Fields) -> Presented:
-    return Presented(fields.get(b"cookie", b"").decode("latin-1"), fields.get(b"authorization", b"").decode("latin-1"))
+def _presented(fields: Fields, address: Address | None) -> Presented:
+    return Presented(
+        fields.get(b"cookie", b"").decode("latin-1"),
+        fields.get(b"authorization", b"").decode("latin-1"),
+        fields.get(b"x-authgate-user", b"").decode("latin-1"),
+        address,
+    )
 
 
 def answer_headers(given: Answer, named_groups: frozenset[str]) -> list[tuple[bytes, bytes]]:
@@ -160,8 +178,11 @@ def answer_headers(given: Answer, named_groups: frozenset[str]) -> list[tuple[by
         (b"x-authgate-decision", given.id.encode()),
         *_decision_headers(decision.rule, decision.reason, credential, decision.cache),
     ]
-    if decision.allowed:
-        headers += identity_headers(decision.identity.subject or ANONYMOUS, named_groups)
+    subject = decision.identity.subject or ANONYMOUS
+    if decision.outcome is Outcome.ALLOW:
+        headers += identity_headers(subject, named_groups)
+    else:
+        headers.append(_user_header(subject))
     return headers
 
 
@@ -178,23 +199,38 @@ def _decision_headers(
 
 
 @lru_cache(maxsize=4096)
+def _user_header(subject: Subject) -> tuple[bytes, bytes]:
+    # For the web server's log; `Remote-User` on a refusal could be taken for a yes by what reads answers of others.
+    return b"x-authgate-user", quote(subject.id, _SAFE_IN_HEADERS).encode()
+
+
+@lru_cache(maxsize=4096)
 def identity_headers(subject: Subject, named_groups: frozenset[str]) -> tuple[tuple[bytes, bytes], ...]:
     """Return ``Remote-*``: all four always, empty when unknown, so that none that a client sent can stand in.
 
     Args:
+        subject: its claims ``name`` and ``email`` become ``Remote-Name`` and ``Remote-Email``.
         named_groups: the groups that rules name; others are nobody's business behind the web server.
     """
     prefix = f"{subject.source}/" if subject.source else ""
     groups = sorted(named_groups.intersection(prefix + group for group in subject.groups or ()))
     written = ",".join(quote(group, _SAFE_IN_HEADERS) for group in groups)
     overflow = len(written) > _MAX_GROUPS
+    user = _user_header(subject)
     headers = [
-        (b"remote-user", quote(subject.id, _SAFE_IN_HEADERS).encode()),
+        user,
+        (b"remote-user", user[1]),
         (b"remote-groups", b"" if overflow else written.encode()),
-        (b"remote-name", b""),
-        (b"remote-email", b""),
+        (b"remote-name", _claim(subject, "name")),
+        (b"remote-email", _claim(subject, "email")),
     ]
     return (*headers, (b"x-authgate-groups", b"overflow")) if overflow else tuple(headers)
+
+
+def _claim(subject: Subject, name: str) -> bytes:
+    """Return what OpenID Connect Core section 5.1 calls by this name, when the source says it once."""
+    values = [value for claim, value in subject.claims if claim == name]
+    return quote(values[0], _SAFE_IN_HEADERS).encode() if len(values) == 1 else b""
 
 
 def login_headers(fields: Fields, pdp: Pdp, request: AccessRequest, challenge: bytes) -> list[tuple[bytes, bytes]]:

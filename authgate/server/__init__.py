@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from authgate.app import examine
 from authgate.config import Settings
 from authgate.errors import ConfigError, Problem
-from authgate.server.sockets import listen
+from authgate.server.sockets import inherit, listen
 from authgate.server.status import pid_file, remove, write_pid
 from authgate.server.supervisor import Supervisor
 
@@ -31,9 +31,14 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
 
     examine(settings)
     with ExitStack() as stack:
+        paths = {"check": settings.check_socket, "web": settings.web_socket}
+        if settings.api_socket is not None:
+            paths["api"] = settings.api_socket
+        place = f"{settings.path.name}: listen"
+        inherited = inherit(place, paths, settings.socket_group)
         listeners = {}
-        for name, path in (("check", settings.check_socket), ("web", settings.web_socket)):
-            listeners[name] = listen(f"{settings.path.name}: listen.{name}", path, settings.socket_group)
+        for name, path in paths.items():
+            listeners[name] = inherited.get(name) or listen(f"{place}.{name}", path, settings.socket_group)
             stack.callback(listeners[name].close)
         # Beside a socket that is ours now: no other authgate serves it, whatever file it may have left.
         try:

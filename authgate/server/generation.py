@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from authgate.config import Settings
+from authgate.observe.board import Row
 from authgate.server.worker import DONE, READY
 
 # A worker that lives shorter than this is one that cannot start; the wait before the next one doubles.
@@ -21,8 +22,10 @@ class Process:
         ready: it can serve.
         told: it was told to.
         deciding: it may yet decide requests.
+        reopen: it is yet to be told that its audit file was moved away.
         complaint: why it cannot serve, when it said so.
         kill_at: by the monotonic clock; when it will be killed if it is still there.
+        row: where it counts; None when nothing is counted.
     """
 
     started: float
@@ -30,8 +33,10 @@ class Process:
     ready: bool = False
     told: bool = False
     deciding: bool = True
+    reopen: bool = False
     complaint: str = ""
     kill_at: float = float("inf")
+    row: Row | None = None
 
     def hear(self, said: str) -> None:
         """Note what it said, whole lines."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from authgate.config import Settings
 from authgate.server.generation import Generation
+from authgate.server.notify import notify, notify_stopping
 from authgate.server.status import State, Status, remove, write_status
 
 log = logging.getLogger("authgate")
@@ -17,6 +18,11 @@ class Progress:
 
     Args:
         settings: those of the start; the files lie beside their check socket as long as the parent lives.
+
+    Attributes:
+        succeeded: how many reloads put another configuration in force.
+        failed: how many came to nothing.
+        failure: why the last one did; empty when it did not.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -26,7 +32,9 @@ class Progress:
         self._note = ""
         self._begun = 0
         self._finished = 0
-        self._failure = ""
+        self.failure = ""
+        self.succeeded = 0
+        self.failed = 0
         self._said: Status | None = None
         self.started = False
 
@@ -37,7 +45,8 @@ class Progress:
 
     def fail(self, why: str) -> None:
         """Note that the last reload came to nothing."""
-        self._finished, self._failure = self._begun, why
+        self._finished, self.failure = self._begun, why
+        self.failed += 1
 
     def tell(self, generations: Sequence[Generation], deciding: Sequence[int]) -> None:
         """Say how far things are.
@@ -53,7 +62,8 @@ class Progress:
         self._version, self._note = serving.settings.version, serving.note
         self._rules = len(serving.settings.policy.rules)
         if self._begun > self._finished and not coming and not deciding:
-            self._finished, self._failure = self._begun, ""
+            self._finished, self.failure = self._begun, ""
+            self.succeeded += 1
             log.info("configuration reloaded: %s (%d rules)", self._version, self._rules)
         if coming:
             self._write(State.RELOADING, f"{coming[0].ready} of {coming[0].settings.workers} workers are ready")
@@ -62,10 +72,11 @@ class Progress:
         elif not self.started:
             self._write(State.STARTING, f"{serving.ready} of {serving.settings.workers} workers are ready")
         else:
-            self._write(State.FAILED if self._failure else State.RUNNING, "")
+            self._write(State.FAILED if self.failure else State.RUNNING, "")
 
     def end(self) -> None:
         """Take away the files that name this process."""
+        notify_stopping()
         remove(self._socket)
 
     def _write(self, state: State, message: str) -> None:
@@ -77,13 +88,14 @@ class Progress:
             begun=self._begun,
             finished=self._finished,
             message=message,
-            failure=self._failure,
+            failure=self.failure,
             note=self._note,
             when=0.0,
         )
         if status == self._said:
             return
         self._said = status
+        notify(state, message)
         try:
             write_status(self._socket, status.model_copy(update={"when": time.time()}))
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Unix sockets that the parent binds before it forks, and takes away when it ends.
+"""Unix sockets that the parent binds before it forks, and takes away when it ends; or has from systemd, and leaves.
 
 Whoever can connect to them speaks with the web server's authority: asks for decisions, and logs in from any address
 it likes to name. So a socket is never, not for an instant, open to more than its owner and its group.
@@ -10,8 +10,8 @@ import grp
 import os
 import socket
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +20,24 @@ from authgate.errors import ConfigError, Problem
 # A burst of subrequests waits here rather than being refused; the kernel caps it at net.core.somaxconn.
 _BACKLOG = 2048
 
+# SD_LISTEN_FDS_START of sd_listen_fds(3).
+_FIRST_INHERITED = 3
+_UNIT_HINT = "ListenStream= in authgate.socket and the keys of [listen] name the same paths"
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A bound, listening unix socket and the file it stands for."""
+    """A bound, listening unix socket and the file it stands for.
+
+    Args:
+        inherited: whoever started this process keeps it, and takes the file away.
+    """
 
     path: Path
     socket: socket.socket
     device: int
     inode: int
+    inherited: bool = False
 
     def close(self) -> None:
         """Close the socket and remove its file, unless another process has put its own there meanwhile.
@@ -38,10 +47,83 @@ class Listener:
         if self.socket.fileno() == -1:
             return
         self.socket.close()
+        if self.inherited:
+            return
         with suppress(OSError):
             status = self.path.lstat()
             if (status.st_dev, status.st_ino) == (self.device, self.inode):
                 self.path.unlink()
+
+
+def inherit(place: str, paths: Mapping[str, Path], group: str | None) -> dict[str, Listener]:
+    """Return the listeners that systemd hands over, by the name of the path each is bound to.
+
+    Args:
+        place: the section that names the paths, for messages.
+        paths: by listener.
+        group: that of the sockets, where one is configured.
+
+    Raises:
+        ConfigError: what is handed over is no listening unix socket, is not among `paths`, or is open to others.
+    """
+    listeners: dict[str, Listener] = {}
+    with ExitStack() as stack:
+        for descriptor in _handed_over(place):
+            handed, bound = _examine(place, descriptor)
+            stack.callback(handed.close)
+            name = next((name for name, path in paths.items() if os.path.realpath(path) == os.path.realpath(bound)), "")
+            if not name or name in listeners:
+                what = "twice" if name else "and no key of [listen] names it"
+                raise ConfigError([Problem(place, f"systemd hands over {bound}, {what}", _UNIT_HINT)])
+            status = _check_access(f"{place}.{name}", bound, group)
+            listeners[name] = Listener(bound, handed, status.st_dev, status.st_ino, inherited=True)
+        stack.pop_all()
+    return listeners
+
+
+def _handed_over(place: str) -> range:
+    """Return the descriptors that were handed over to this very process, and forget that there are any."""
+    # Cleared first: a child that took them for its own would serve beside us.
+    pid, count, _ = (os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"))
+    if pid != str(os.getpid()):
+        return range(0)
+    if not (count.isascii() and count.isdecimal() and len(count) <= 3):
+        raise ConfigError([Problem(place, "LISTEN_FDS is not a number of sockets", "let systemd set it")])
+    return range(_FIRST_INHERITED, _FIRST_INHERITED + int(count))
+
+
+def _examine(place: str, descriptor: int) -> tuple[socket.socket, Path]:
+    """Return an inherited socket and the path it is bound to."""
+    message = f"descriptor {descriptor}, handed over by systemd, is no listening unix socket with a path"
+    refusal = ConfigError([Problem(place, message, "write ListenStream= and an absolute path in authgate.socket")])
+    try:
+        os.set_inheritable(descriptor, False)
+        handed = socket.socket(fileno=descriptor)
+    except OSError:
+        raise refusal from None
+    is_stream = handed.family == socket.AF_UNIX and handed.type == socket.SOCK_STREAM
+    name = handed.getsockname() if is_stream and handed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) else ""
+    # Bytes: a name in the abstract namespace, where no file says who may connect.
+    if not isinstance(name, str) or not name.startswith("/"):
+        handed.close()
+        raise refusal
+    handed.setblocking(False)
+    return handed, Path(name)
+
+
+def _check_access(place: str, path: Path, group: str | None) -> os.stat_result:
+    try:
+        status = path.lstat()
+    except OSError as error:
+        message = f"{path}, handed over by systemd: {(error.strerror or str(error)).lower()}"
+        raise ConfigError([Problem(place, message, "systemctl restart authgate.socket makes it again")]) from None
+    if status.st_mode & 0o007:
+        # systemd's own default is 0666.
+        raise ConfigError([Problem(place, f"{path} is open to all users", "write SocketMode=0660 in authgate.socket")])
+    if group is not None and status.st_gid not in {entry.gr_gid for entry in grp.getgrall() if entry.gr_name == group}:
+        hint = f"write SocketGroup={group} in authgate.socket"
+        raise ConfigError([Problem(place, f'{path} does not belong to the group "{group}"', hint)])
+    return status
 
 
 def listen(place: str, path: Path, group: str | None) -> Listener:

@@ -21,15 +21,17 @@ from typing import NoReturn
 
 from authgate.config import Settings
 from authgate.errors import ConfigError
+from authgate.observe.board import Row
+from authgate.server.counting import Counting
 from authgate.server.draining import DRAIN
 from authgate.server.generation import Generation, Process
 from authgate.server.progress import Progress
 from authgate.server.sockets import Listener
-from authgate.server.worker import FAILED, GO, MISCONFIGURED, log_problems, pipe_to_parent, run_worker
+from authgate.server.worker import FAILED, GO, MISCONFIGURED, REOPEN, log_problems, pipe_to_parent, run_worker
 
 log = logging.getLogger("authgate")
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, REOPEN)
 
 # A worker cancels what still runs after DRAIN seconds; one that is here later hangs.
 _KILL_AFTER = DRAIN + 5.0
@@ -42,6 +44,7 @@ _TAKE_OVER = 30.0
 _FIXED = {
     "check_socket": "listen.check",
     "web_socket": "listen.web",
+    "api_socket": "listen.api",
     "socket_group": "listen.group",
     "store": "store",
 }
@@ -51,7 +54,7 @@ class Supervisor:
     """Runs the workers of one configuration after another until it is told to stop.
 
     Args:
-        listeners: by name, ``check`` and ``web``; bound already.
+        listeners: by name, ``check``, ``web`` and perhaps ``api``; bound already.
         reload: reads the configuration again, for SIGHUP; may raise ConfigError.
     """
 
@@ -62,6 +65,7 @@ class Supervisor:
         self._generations = [Generation(settings, time.monotonic())]
         self._leaving: dict[int, Process] = {}
         self._progress = Progress(settings)
+        self._counting = Counting(settings)
         self._caught: list[int] = []
         self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # Workers read its one end and the parent alone holds the other: it closes with the parent, however that dies.
@@ -80,6 +84,7 @@ class Supervisor:
                 self._reap()
                 self._obey()
                 self._take_over()
+                self._reopen()
                 self._kill_overdue()
         return self._status
 
@@ -103,6 +108,7 @@ class Supervisor:
 
     def _start(self, generation: Generation) -> None:
         now = time.monotonic()
+        row = self._counting.allot(generation.settings)
         read, write = os.pipe()
         os.set_blocking(read, False)
         # A signal between the fork and the worker's own handlers would run the parent's in the worker and be lost.
@@ -110,39 +116,45 @@ class Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                self._become_worker(generation.settings, read, write)
-            generation.processes[pid] = Process(now, read)
+                self._become_worker(generation.settings, row, read, write)
+            generation.processes[pid] = Process(now, read, row=row)
         except OSError as error:
             os.close(read)
+            self._counting.release(row)
             generation.lose(now, now)
             log.warning("no worker can be started: %s", error.strerror)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             os.close(write)
 
-    def _become_worker(self, settings: Settings, read: int, write: int) -> NoReturn:
+    def _become_worker(self, settings: Settings, row: Row | None, read: int, write: int) -> NoReturn:
         status = FAILED
         try:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
-            # A terminal sends the first two to all its processes; workers hear from their parent. The third is sent
-            # to one that is ready, and has a meaning then.
-            for number in (signal.SIGINT, signal.SIGHUP, GO):
+            # A terminal sends the first two to all its processes; workers hear from their parent. The others are sent
+            # to one that is ready, and have a meaning then.
+            for number in (signal.SIGINT, signal.SIGHUP, GO, REOPEN):
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             for descriptor in (read, self._life[1], *self._wakeup, *self._pipes()):
                 os.close(descriptor)
             sockets = {name: listener.socket for name, listener in self._listeners.items()}
-            status = run_worker(settings, sockets, self._life[0], pipe_to_parent(write))
+            status = run_worker(settings, sockets, row, self._life[0], pipe_to_parent(write))
         finally:
             # Nothing of what the parent does at its end, such as removing the sockets, is a worker's business.
             os._exit(status)
 
+    def _processes(self) -> dict[int, Process]:
+        """Return all workers by process id."""
+        found = dict(self._leaving)
+        for generation in self._generations:
+            found |= generation.processes
+        return found
+
     def _pipes(self) -> dict[int, Process]:
-        processes = [process for generation in self._generations for process in generation.processes.values()]
-        processes += self._leaving.values()
-        return {process.pipe: process for process in processes if process.pipe is not None}
+        return {process.pipe: process for process in self._processes().values() if process.pipe is not None}
 
     # Something happens
 
@@ -170,12 +182,15 @@ class Supervisor:
     def _bury(self, pid: int, status: int) -> None:
         leaving = self._leaving.pop(pid, None)
         if leaving is not None:
+            self._counting.release(leaving.row)
             _close(leaving)
             return
         generation = next(generation for generation in self._generations if pid in generation.processes)
         process = generation.processes.pop(pid)
         _listen_to(process)
         _close(process)
+        self._counting.release(process.row)
+        self._counting.ends += 1
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         if generation is not self._generations[0]:
             self._give_up(f"worker {pid} {how}", process.complaint)
@@ -192,6 +207,9 @@ class Supervisor:
             number = self._caught.pop(0)
             if number == signal.SIGHUP and self._generations:
                 self._begin_reload()
+            elif number == REOPEN:
+                for process in self._processes().values():
+                    process.reopen = True
             elif number in (signal.SIGTERM, signal.SIGINT) and self._generations:
                 self._stop(0)
             elif number in (signal.SIGTERM, signal.SIGINT):
@@ -261,6 +279,16 @@ class Supervisor:
                     process.told = True
                     os.kill(pid, GO)
 
+    def _reopen(self) -> None:
+        """Tell whoever can hear it that the audit file was moved away.
+
+        One that is not ready yet may have opened it before that, and is told when it is.
+        """
+        for pid, process in self._processes().items():
+            if process.reopen and process.ready:
+                process.reopen = False
+                os.kill(pid, REOPEN)
+
     def _give_up(self, why: str, complaint: str = "") -> None:
         self._dismiss(self._generations.pop())
         log.error("the configuration was not reloaded, %s; the one before stays in force", why)
@@ -271,6 +299,7 @@ class Supervisor:
         if self._generations:
             deciding = [pid for pid, process in self._leaving.items() if process.deciding]
             self._progress.tell(self._generations, deciding)
+            self._counting.publish(self._generations[0], self._progress)
 
 
 def _listen_to(process: Process) -> None:

@@ -1,5 +1,6 @@
 """`authgate explain` as an operator sees it."""
 
+import gzip
 import json
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,24 @@ import pytest
 from click.testing import CliRunner, Result
 
 from authgate.cli.explain import explain
+from authgate.config import load
+from authgate.model import (
+    ANONYMOUS,
+    AccessRequest,
+    CredentialKind,
+    Decision,
+    Facts,
+    HandlerCall,
+    Identity,
+    Outcome,
+    Reason,
+    Subject,
+    allow,
+    deny,
+    login,
+)
+from authgate.networks import parse_address
+from authgate.observe.audit import Audit
 
 CONFIG = """\
 [[sites]]
@@ -65,8 +84,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("explain_rights", None)
 
 
-def run(folder: Path, *arguments: str) -> Result:
-    result = CliRunner().invoke(explain, [*arguments, "--config", str(folder / "authgate.toml")])
+def run(folder: Path, *arguments: str, piped: str | None = None) -> Result:
+    result = CliRunner().invoke(explain, [*arguments, "--config", str(folder / "authgate.toml")], input=piped)
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert all(len(line) < 80 for line in result.stdout.splitlines() if '"' not in line and "Location:" not in line)
     return result
@@ -191,6 +210,9 @@ def test_a_name_that_nobody_has_is_noted(folder: Path) -> None:
     assert as_json(folder, "GET", f"{FILES}/x", "--as", "carol")["notes"] == [note]
     assert as_json(folder, "GET", f"{FILES}/x", "--as", "alice")["notes"] == []
     assert as_json(folder, "GET", f"{FILES}/x", "--as", "partner/carol")["notes"] == []
+    (folder / "authgate.toml").write_text(CONFIG.replace("[networks]", 'verify = "site::verify"\n[networks]'))
+    assert as_json(folder, "GET", f"{FILES}/x", "--as", "carol")["notes"] == []
+    (folder / "authgate.toml").write_text(CONFIG)
     assert f"note: {note}\n" in run(folder, "GET", f"{FILES}/x", "--as", "carol").stdout
 
 
@@ -326,3 +348,231 @@ def test_a_configuration_that_is_refused_ends_with_2(folder: Path) -> None:
     (folder / "groups").write_text("staff: alice\n")
     (folder / "explain_rights.py").write_text("1 / 0\n")
     assert "ZeroDivisionError" in run(folder, "GET", f"{FILES}/").stderr
+
+
+# Decisions of the past
+
+ID = "n1-c6bfff4b5cd9"
+AUDITED = f'node = "n1"\n{CONFIG}\n[audit]\nfile = "audit.jsonl"\n'
+CAROL = Identity(Subject("", "carol", frozenset({"finance", "choir"})), CredentialKind.SESSION)
+ASKED = AccessRequest(
+    "GET", "files.example.com", "/reports/q3.pdf", "https", parse_address("192.0.2.1"), 1795199400.25
+)  # fmt: skip
+REFUSED = Decision(Outcome.REFUSE, Reason.NOT_ADMITTED, "reports", CAROL)
+
+
+def record(folder: Path, decision: Decision, asked: AccessRequest | None, facts: Facts, id_: str = ID) -> None:
+    """Write a decision to the audit as the service does."""
+    (folder / "authgate.toml").write_text(AUDITED)
+    audit = Audit(load(folder / "authgate.toml"))
+    audit.decided(id_, decision, asked, facts)
+    audit.close()
+
+
+def test_a_decision_of_the_past_is_explained_from_the_audit(folder: Path) -> None:
+    record(folder, REFUSED, ASKED, Facts(CAROL))
+    version = load(folder / "authgate.toml").version
+
+    result = run(folder, ID)
+
+    assert result.exit_code == 1
+    assert result.stdout.startswith(
+        f"""\
+{ID}, decided at 2026-11-20T18:30:00.250Z by policy {version}
+  REFUSE: not_admitted by "reports"
+
+GET https://files.example.com/reports/q3.pdf
+  carol by session, in finance, from 192.0.2.1, at 2026-11-20T18:30:00Z
+
+authgate.toml: rules[0] "guard"
+"""
+    )
+    assert "false      ip:office: 192.0.2.1 is not in office (10.0.0.0/8)" in result.stdout
+    assert "true       group:finance: carol is in finance" in result.stdout
+    assert result.stdout.endswith('REFUSE: not_admitted by "reports"\n  no term in allow admits\n  status 403\n')
+    assert "note:" not in result.stdout
+
+
+def test_handlers_are_not_asked_again(folder: Path) -> None:
+    """Now it would admit alice, and fail for bob."""
+    call = HandlerCall("explain_rights::may", "rights")
+    asked = ASKED._replace(path="/rights/x")
+    for name, said, reason in (
+        ("alice", deny("on \x1b[31mleave"), Reason.DENIED_BY_RULE),
+        ("bob", login(), Reason.LOGIN_REQUIRED),
+    ):
+        who = Identity(Subject("", name), CredentialKind.SESSION)
+        record(
+            folder, Decision(said.outcome, reason, "rights", who, detail=said.detail), asked, Facts(who, {call: said})
+        )
+
+        document = as_json(folder, ID)
+
+        assert (document["reason"], document["rule"], document["detail"]) == (reason, "rights", said.detail)
+        (folder / "audit.jsonl").unlink()
+    record(folder, Decision(Outcome.ALLOW, Reason.ALLOWED, "rights", who), asked, Facts(who, {call: allow()}))
+    assert run(folder, ID).exit_code == 0
+    assert "explain_rights" not in sys.modules
+
+
+def test_a_policy_that_has_changed_is_said_and_asked(folder: Path) -> None:
+    record(folder, REFUSED._replace(detail="for the log"), ASKED, Facts(CAROL))
+    then = load(folder / "authgate.toml").version
+    changed = AUDITED.replace(
+        '"user:root"]', '"user:carol & handler:explain_rights::may", "group:choir", "user:carol"]'
+    )
+    (folder / "authgate.toml").write_text(changed)
+    now = load(folder / "authgate.toml").version
+
+    result = run(folder, ID)
+    text = " ".join(result.stdout.split())
+
+    assert f'by policy {then} REFUSE: not_admitted by "reports" for the log the policy on the disk is another' in text
+    assert f"another one, {now}: below is" in text
+    assert "note: of groups and claims the log has those that rules named then" in text
+    assert "it failed: it was not asked then, and is not asked now" in text
+    assert "carol is in finance; not in choir" in text
+    (folder / "authgate.toml").write_text(AUDITED.replace('"user:root"]', '"user:carol"]'))
+    assert run(folder, ID).exit_code == 0
+    assert as_json(folder, ID)["outcome"] == "allow"
+
+
+def test_json_has_what_was_logged(folder: Path) -> None:
+    record(folder, REFUSED, ASKED, Facts(CAROL))
+
+    document = as_json(folder, ID)
+
+    assert document["logged"] == json.loads((folder / "audit.jsonl").read_text())
+    assert document["outcome"] == "refuse"
+    assert as_json(folder, "GET", f"{FILES}/")["logged"] is None
+
+
+def test_what_stood_in_the_way_then_is_not_there_now(folder: Path) -> None:
+    record(folder, Decision(Outcome.REFUSE, Reason.BUSY), ASKED, Facts(CAROL))
+    assert "by the same policy it comes out otherwise now" in run(folder, ID).stdout
+
+    (folder / "audit.jsonl").unlink()
+    unknown = Identity(None, CredentialKind.SESSION, Reason.STORE_UNAVAILABLE)
+    record(folder, Decision(Outcome.REFUSE, Reason.STORE_UNAVAILABLE, "guard", unknown), ASKED, Facts(unknown))
+    text = run(folder, ID).stdout
+    assert "otherwise now" not in text
+    assert "\n  nobody knows who (session: store_unavailable), from 192.0.2.1" in text
+    assert "who asks is not known (store_unavailable)" in text
+    assert 'REFUSE: store_unavailable by "guard"\n  the store could not be read, so nobody knew who asks\n' in text
+
+
+def test_a_credential_that_proved_nothing_is_named(folder: Path) -> None:
+    wrong = Identity(ANONYMOUS, CredentialKind.BASIC, Reason.BAD_CREDENTIAL)
+    record(folder, Decision(Outcome.LOGIN, Reason.BAD_CREDENTIAL, "reports", wrong), ASKED, Facts(wrong))
+
+    result = run(folder, ID)
+
+    assert "\n  nobody (basic: bad_credential), from 192.0.2.1" in result.stdout
+    assert 'LOGIN: bad_credential by "reports"\n  what was sent proves nothing' in result.stdout
+    assert "note:" not in result.stdout
+
+
+def test_what_the_log_has_shortened_is_said(folder: Path) -> None:
+    record(folder, REFUSED, ASKED._replace(path="/" + "x" * 5000), Facts(CAROL))
+
+    assert as_json(folder, ID)["notes"] == [
+        "too long for the log and shortened there: path",
+        "by the same policy it comes out otherwise now: what was in its way then, the log of the service says",
+    ]
+
+
+@pytest.mark.parametrize("reason", [Reason.MISSING_PATH, Reason.CONFLICTING_HEADERS, Reason.UNKNOWN_HOST,
+                                    Reason.AMBIGUOUS_PATH])  # fmt: skip
+def test_a_question_that_could_not_be_read_has_no_rules(folder: Path, reason: Reason) -> None:
+    record(folder, Decision(Outcome.REFUSE, reason), None, Facts())
+
+    result = run(folder, ID)
+    document = as_json(folder, ID)
+
+    assert result.exit_code == 1
+    assert f"  REFUSE: {reason}\n  " in result.stdout
+    assert document["request"] is None
+    assert document["why"]
+
+
+def test_a_path_that_no_terminal_shows_is_explained(folder: Path) -> None:
+    record(folder, Decision(Outcome.REFUSE, Reason.AMBIGUOUS_PATH), ASKED._replace(path="/\udcff\x1b[31m"), Facts())
+
+    result = run(folder, ID)
+
+    assert "/\\udcff\\x1b[31m\n" in result.stdout
+    assert result.stdout.isascii()
+    assert as_json(folder, ID)["request"]["path"] == "/\udcff\x1b[31m"  # type: ignore[index]
+
+
+def test_a_log_that_is_piped_in_is_searched(folder: Path) -> None:
+    record(folder, REFUSED, ASKED, Facts(CAROL))
+    journal = f"Nov 20 18:30:00 host authgate[7]: {(folder / 'audit.jsonl').read_text()}authgate: ready\n"
+    (folder / "authgate.toml").write_text(f'node = "n1"\n{CONFIG}')
+
+    assert 'REFUSE: not_admitted by "reports"' in run(folder, ID, "--log", "-", piped=journal).stdout
+    nothing = run(folder, ID, "--log", "-", piped="authgate: ready\n")
+    assert (nothing.exit_code, nothing.stdout) == (1, "")
+    assert nothing.stderr.startswith(
+        f"authgate: {ID} is not in what was piped in\nhint: requests that may pass are only"
+    )
+
+
+def test_rotated_and_named_files_are_searched(folder: Path) -> None:
+    record(folder, REFUSED, ASKED, Facts(CAROL))
+    old = folder / "audit.jsonl.2.gz"
+    old.write_bytes(gzip.compress((folder / "audit.jsonl").read_bytes()))
+    (folder / "audit.jsonl").write_text("")
+    assert run(folder, ID).exit_code == 1
+    assert run(folder, ID).stderr == ""
+    old.rename(folder / "kept.gz")
+    assert "REFUSE" in run(folder, ID, "--log", str(folder / "kept.gz")).stdout
+
+    missing = run(folder, ID)
+    assert missing.exit_code == 1
+    assert missing.stderr.startswith(f"authgate: {ID} is not in {folder / 'audit.jsonl'}\nhint: ")
+    other = run(folder, "9fe0-c6bfff4b5cd9")
+    assert "hint: node 9fe0 is not this one (n1): look at its audit" in other.stderr
+    (folder / "authgate.toml").write_text(f"{AUDITED}allows = true\n")
+    assert '"dropped"' in run(folder, ID).stderr
+    (folder / "audit.jsonl").unlink()
+    assert f"there is no audit file {folder / 'audit.jsonl'}\nhint: " in run(folder, ID).stderr
+    (folder / "kept.gz").write_bytes(b"no gzip")
+    assert "cannot read " in run(folder, ID, "--log", str(folder / "kept.gz")).stderr
+    assert "cannot read /no/such: no such file" in run(folder, ID, "--log", "/no/such").stderr
+
+
+def test_a_line_of_another_version_is_said_to_be_one(folder: Path) -> None:
+    (folder / "authgate.toml").write_text(AUDITED)
+    (folder / "audit.jsonl").write_text(f'{{"time":"x","id":"{ID}","event":"decision"}}\n')
+
+    result = run(folder, ID)
+
+    assert result.exit_code == 1
+    assert "the line does not say all of the decision" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["3fa1"], '"3fa1" is no id of a decision\nhint: such as 3fa1-c6bfff4b5cd9'),
+        ([f"{ID}\n"], "is no id of a decision"),
+        ([f"{FILES}/x"], f'hint: write "authgate explain GET {FILES}/x"'),
+        ([ID, "--as", "alice", "--ip", "::1"], "--as, --ip goes with METHOD URL; the audit says who asked"),
+        (["GET", f"{FILES}/x", "--log", "x"], "--log goes with ID"),
+        (["GET", f"{FILES}/x", "y"], "METHOD URL or ID, not 3 words"),
+        ([], "Missing argument 'METHOD URL | ID'"),
+    ],
+)
+def test_two_forms_are_not_mixed(folder: Path, arguments: list[str], message: str) -> None:
+    result = run(folder, *arguments)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_without_an_audit_file_the_log_has_to_be_piped_in(folder: Path) -> None:
+    result = run(folder, ID)
+
+    assert result.exit_code == 1
+    assert f"hint: pipe the log in: journalctl -u authgate | authgate explain {ID} --log -\n" in result.stderr

@@ -21,6 +21,7 @@ def test_help_lists_every_subcommand() -> None:
         "check",
         "demo",
         "explain",
+        "init",
         "reload",
         "serve",
         "session",

@@ -11,7 +11,13 @@ from authgate.cli.snippet import nginx_files, snippet
 from authgate.config import load
 from tests import servers
 
-NAMES = {"authgate-http.conf", "authgate-server.conf", "authgate-protect.conf", "example.conf"}
+INCLUDES = [
+    "authgate-http.conf",
+    "authgate-server.conf",
+    "authgate-protect.conf",
+    "authgate-protect-app.conf",
+    "authgate-protect-server.conf",
+]
 
 SITES = """
 [[sites]]
@@ -38,8 +44,7 @@ def test_prints_each_file_under_the_place_where_it_goes(tmp_path: Path) -> None:
 
     assert result.exit_code == 0, result.output
     places = re.findall(r"^# ======== (\S+)", result.stdout, re.MULTILINE)
-    includes = ["/etc/nginx/authgate/authgate-http.conf", "/etc/nginx/authgate/authgate-server.conf"]
-    assert places == [*includes, "/etc/nginx/authgate/authgate-protect.conf", "for"]
+    assert places == [*(f"/etc/nginx/authgate/{name}" for name in INCLUDES), "for"]
 
 
 def test_names_the_configured_sockets(tmp_path: Path) -> None:
@@ -66,7 +71,7 @@ def test_every_site_has_a_server_block_and_every_port_a_default_one(tmp_path: Pa
 
     assert run("nginx", "--out", out, "--config", write_config(tmp_path)).exit_code == 0
 
-    assert {path.name for path in out.iterdir()} == NAMES
+    assert {path.name for path in out.iterdir()} == {*INCLUDES, "example.conf"}
     example = (out / "example.conf").read_text()
     assert "example.com" not in example
     assert set(re.findall(r"server_name (\S+);", example)) == {"_", "media.example.org", "files.example.org", "[::1]"}

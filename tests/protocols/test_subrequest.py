@@ -11,13 +11,13 @@ from authgate.credentials import Credentials
 from authgate.credentials.basic import BasicVerifier
 from authgate.credentials.passwords import Passwords
 from authgate.credentials.session import KIND, Sessions, decode
-from authgate.model import Subject
+from authgate.model import Subject, user
 from authgate.pdp import Pdp
 from authgate.protocols.subrequest import create_check, identity_headers
 from authgate.stores.cache import CachedRecords
 from authgate.stores.memory import MemoryStore
 from tests.clock import MovableClock
-from tests.credentials.people import cheap, users
+from tests.credentials.people import cheap, logins, users
 from tests.policies import SITES, compiled
 
 ALICE = "Basic YWxpY2U6c2VjcmV0"
@@ -27,6 +27,7 @@ RULES = (
     {"paths": ["/put/**"], "methods": ["PUT"], "allow": ["anyone"]},
     {"paths": ["/staff/**"], "allow": ["group:staff"], "name": "staff only"},
     {"paths": ["/bob/**"], "allow": ["user:bob"]},
+    {"paths": ["/cors/**"], "allow": ["user:bob"], "preflight": True},
 )
 USUAL = {
     "X-Authgate-Self": "/_authgate",
@@ -56,7 +57,11 @@ class Door:
         people = users(folder, f"alice:{cheap('secret')}\n", "staff: alice\nsecret: alice\n")
         store = MemoryStore(clock)
         sessions = Sessions(CachedRecords(store, KIND, decode, 10), store, people, 60, 600, clock)
-        pdp = Pdp(compiled(*RULES), SITES, Credentials(sessions, BasicVerifier(people, Passwords(people))))
+        pdp = Pdp(
+            compiled(*RULES),
+            SITES,
+            Credentials(sessions, BasicVerifier(people, logins(people, Passwords(people)), clock)),
+        )
         self.app = create_check(pdp, "files", clock, "0123456789ab")
 
     def ask(
@@ -274,3 +279,64 @@ def test_groups_over_a_kibibyte_are_left_out_and_said_so() -> None:
 
     assert headers[b"remote-groups"] == b""
     assert headers[b"x-authgate-groups"] == b"overflow"
+
+
+def test_a_raw_target_that_an_application_may_read_otherwise_is_refused(door: Door) -> None:
+    plain = door.ask("/public/x", {"X-Authgate-Target": "/public/x?a=%2f.."})
+    other = door.ask("/public/x", {"X-Authgate-Target": "/staff%2f..%2fpublic/x"})
+
+    assert plain.status == 200
+    assert (other.status, other.reason) == (403, "ambiguous_path")
+
+
+def test_an_application_is_told_who_asks_where_no_rule_looks(door: Door) -> None:
+    fields = {"Authorization": ALICE}
+
+    static = door.ask("/public/x", fields)
+    proxied = door.ask("/public/x", {**fields, "X-Authgate-Target": "/public/x"})
+    nobody = door.ask("/public/x", {"X-Authgate-Target": "/public/x"})
+    wrong = door.ask("/public/x", {"Authorization": "Basic YWxpY2U6d3Jvbmc=", "X-Authgate-Target": "/public/x"})
+
+    assert (static.headers["remote-user"], static.headers["x-authgate-credential"]) == ("", "none")
+    assert (proxied.headers["remote-user"], proxied.headers["x-authgate-credential"]) == ("alice", "basic")
+    assert (nobody.status, nobody.headers["remote-user"]) == (200, "")
+    assert (wrong.status, wrong.headers["remote-user"]) == (200, "")
+
+
+def test_a_refusal_names_who_was_refused_for_the_log_and_not_as_remote_user(door: Door) -> None:
+    reply = door.ask("/bob/x", {"Authorization": ALICE})
+
+    assert (reply.status, reply.headers["x-authgate-user"]) == (403, "alice")
+    assert "remote-user" not in reply.headers
+
+
+def test_the_web_servers_own_login_proves_nothing_where_it_is_not_enabled(door: Door) -> None:
+    assert door.ask("/staff/x", {"X-Authgate-User": "alice"}).reason == "login_required"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"Origin": "https://app.example.com", "Access-Control-Request-Method": "PUT"}, 200),
+        ({"Origin": "https://app.example.com"}, 401),
+        ({"Access-Control-Request-Method": "PUT"}, 401),
+        (
+            {"Origin": "https://app.example.com", "Access-Control-Request-Method": "PUT", "X-Authgate-Method": "PUT"},
+            401,
+        ),
+    ],
+)
+def test_a_preflight_is_an_options_request_with_both_of_its_fields(
+    door: Door, fields: dict[str, str], status: int
+) -> None:
+    assert door.ask("/cors/x", {"X-Authgate-Method": "OPTIONS", **fields}).status == status
+
+
+def test_name_and_address_of_a_person_are_told_to_the_application_when_there_is_one_of_each() -> None:
+    one = user("alice", claims={"name": "Alice Ä.", "email": "alice@example.com"})
+    two = Subject("", "bob", claims=frozenset({("email", "a@example.com"), ("email", "b@example.com")}))
+
+    told, unsure = (dict(identity_headers(subject, frozenset())) for subject in (one, two))
+
+    assert (told[b"remote-name"], told[b"remote-email"]) == (b"Alice %C3%84.", b"alice@example.com")
+    assert (unsure[b"remote-name"], unsure[b"remote-email"]) == (b"", b"")

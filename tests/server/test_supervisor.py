@@ -1,5 +1,6 @@
 """The supervisor with real processes on real sockets."""
 
+import base64
 import os
 import signal
 import socket
@@ -24,6 +25,23 @@ allow = ["anyone"]
 """
 
 STAYS = "the one before stays in force"
+
+API = '[listen]\napi = "unix:run/api.sock"\n'
+
+# Prepares itself until somebody makes the file `go`.
+SLOW = """
+import asyncio
+import os
+from pathlib import Path
+
+async def setup():
+    Path(__file__).with_name(f"begun-{os.getpid()}").touch()
+    while not Path(__file__).with_name("go").exists():
+        await asyncio.sleep(0.01)
+
+def asked(request):
+    return None
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +74,33 @@ class House:
         )
         return ended.returncode, ended.stderr
 
+    def api(self, path: str, method: str = "GET") -> httpx.Response:
+        """Ask the listener ``api`` on a connection of its own."""
+        transport = httpx.HTTPTransport(uds=str(self.folder / "run" / "api.sock"))
+        with httpx.Client(transport=transport) as client:
+            return client.request(method, f"http://authgate{path}")
+
+    def figures(self) -> dict[str, float]:
+        """Return what ``/metrics`` says, by name and labels as they are written there."""
+        lines = [line for line in self.api("/metrics").text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
     def rule(self) -> str:
-        """Ask on a connection of its own which rule decides."""
+        """Return which rule decides."""
+        return str(self.ask().headers["x-authgate-rule"])
+
+    def ask(self, user: str = "") -> httpx.Response:
+        """Ask for a decision on a connection of its own.
+
+        Args:
+            user: name and password, ``alice:secret``.
+        """
         headers = {"X-Authgate-Path": "/x", "X-Authgate-Method": "GET", "X-Authgate-Host": "localhost"}
         headers |= {"X-Authgate-Scheme": "http", "X-Authgate-Client": "192.0.2.1"}
+        if user:
+            headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.sockets[0]))) as client:
-            answer = client.get("http://authgate/check", headers=headers)
-        return str(answer.headers["x-authgate-rule"])
+            return client.get("http://authgate/check", headers=headers)
 
     @contextmanager
     def login_under_way(self) -> Iterator["Login"]:
@@ -378,9 +416,7 @@ def test_reload_during_a_reload_ends_with_the_last_configuration(house: House) -
 
 
 def test_worker_killed_while_a_reload_is_prepared_is_no_policy(house: House) -> None:
-    (house.folder / "slow.py").write_text(
-        "import asyncio\nasync def setup():\n    await asyncio.sleep(30)\ndef asked(request):\n    return None\n"
-    )
+    (house.folder / "slow.py").write_text(SLOW)
     with house.serving() as server:
         before = workers(server)
         house.configure(rules=RULES.format(name="second").replace('"anyone"', '"handler:slow::asked", "anyone"'))
@@ -392,3 +428,212 @@ def test_worker_killed_while_a_reload_is_prepared_is_no_policy(house: House) -> 
         servers.eventually(lambda: STAYS in server.text(), "given up", server)
         servers.eventually(lambda: workers(server) == before, "only the old ones are left", server)
         assert house.rule() == "first"
+
+
+# Figures and health
+
+ALLOWED = 'authgate_decisions_total{credential="none",outcome="allow",reason="allowed"}'
+
+
+def of_rule(name: str) -> str:
+    return f'authgate_rule_decisions_total{{outcome="allow",rule="{name}"}}'
+
+
+def test_decisions_are_counted_exactly_over_workers_their_deaths_and_reloads(house: House) -> None:
+    house.configure(top="workers = 3", rest=API)
+    with house.serving() as server:
+        for _ in range(30):
+            house.rule()
+        assert house.figures()[ALLOWED] == 30
+
+        [killed, *_] = workers(server)
+        os.kill(killed, signal.SIGKILL)
+        servers.eventually(lambda: len(workers(server)) == 3 and killed not in workers(server), "another", server)
+        for _ in range(30):
+            house.rule()
+        assert house.figures()[ALLOWED] == 60
+
+        house.configure(top="workers = 3", rest=API, rules=RULES.format(name="second"))
+        reload(server, "configuration reloaded")
+        for _ in range(30):
+            house.rule()
+        figures = house.figures()
+
+    assert (figures[ALLOWED], figures[of_rule("first")], figures[of_rule("second")]) == (90, 60, 30)
+
+
+def test_figures_never_fall_while_a_reload_is_under_way(house: House) -> None:
+    house.configure(rest=API)
+    with house.serving() as server:
+        asked = 0
+        for _ in range(3):
+            word = server.text().count("configuration reloaded")
+            server.process.send_signal(signal.SIGHUP)
+            while server.text().count("configuration reloaded") == word:
+                house.rule()
+                asked += 1
+                assert house.figures()[of_rule("first")] == asked
+
+
+def test_parent_counts_workers_and_reloads(house: House) -> None:
+    house.configure(rest=API)
+    with house.serving() as server:
+        figures = house.figures()
+        assert (figures["authgate_workers_wanted"], figures["authgate_workers_ready"]) == (2, 2)
+        assert figures["authgate_worker_ends_total"] == 0
+
+        os.kill(workers(server)[0], signal.SIGKILL)
+        servers.eventually(lambda: house.figures()["authgate_worker_ends_total"] == 1, "an end", server)
+        servers.eventually(lambda: house.figures()["authgate_workers_ready"] == 2, "another one", server)
+
+        reload(server, "configuration reloaded")
+        house.config.write_text("[[")
+        reload(server, STAYS)
+
+        def failed() -> bool:
+            figures = house.figures()
+            counted = [figures[f"authgate_reloads_{how}_total"] for how in ("succeeded", "failed")]
+            return (*counted, figures["authgate_last_reload_failed"]) == (1, 1, 1)
+
+        servers.eventually(failed, "both are counted", server)
+
+
+def test_gauges_of_killed_workers_are_gone(house: House) -> None:
+    def following(number: int) -> Callable[[], bool]:
+        return lambda: house.figures()["authgate_workers_following"] == number
+
+    house.configure(rest=API)
+    with house.serving() as server:
+        servers.eventually(following(2), "both follow", server)
+        before = workers(server)
+        with house.login_under_way():
+            reload(server, "configuration reloaded")
+            servers.eventually(following(3), "one of the old workers is still there", server)
+
+            [old] = [pid for pid in before if pid in workers(server)]
+            os.kill(old, signal.SIGKILL)
+
+            servers.eventually(following(2), "nothing is left of it", server)
+
+
+def test_wrong_passwords_are_counted(house: House) -> None:
+    hashed = "alice:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n"  # "password"
+    (house.folder / "users.htpasswd").write_text(hashed)
+    (house.folder / "users.htpasswd").chmod(0o600)
+    rules = RULES.format(name="first").replace("anyone", "user:alice")
+    house.configure(rest=f'[users]\nhtpasswd = "users.htpasswd"\n{API}', rules=rules)
+    with house.serving() as server:
+        for password in ("wrong", "password"):
+            house.ask(f"alice:{password}")
+
+        def published() -> bool:
+            figures = house.figures()
+            return (figures["authgate_password_verifications_total"], figures["authgate_password_wrong_total"]) == (
+                2,
+                1,
+            )
+
+        servers.eventually(published, "both are published", server)
+        figures = house.figures()
+        assert figures['authgate_decisions_total{credential="basic",outcome="login",reason="bad_credential"}'] == 1
+        assert figures["authgate_decision_wait_seconds_count"] == 2
+
+
+def test_without_the_listener_there_is_no_socket(house: House) -> None:
+    with house.serving():
+        assert {path.name for path in (house.folder / "run").glob("*.sock")} == {"check.sock", "web.sock"}
+
+
+def test_api_keeps_no_connection_and_answers_nothing_else(house: House) -> None:
+    house.configure(rest=API)
+    with house.serving():
+        assert house.api("/healthz").headers["connection"] == "close"
+        assert [house.api(path).status_code for path in ("/healthz", "/readyz", "/check")] == [200, 200, 404]
+        assert house.api("/metrics", "POST").status_code == 405
+        assert stat.S_IMODE((house.folder / "run" / "api.sock").stat().st_mode) == 0o660
+
+
+def test_failed_reload_is_a_problem_and_no_reason_to_be_unready(house: House) -> None:
+    house.configure(rest=API)
+    with house.serving() as server:
+        assert house.api("/readyz").json() == {"ready": True, "problems": []}
+        house.config.write_text("rules = 7")
+        reload(server, STAYS)
+
+        servers.eventually(lambda: house.api("/readyz").json()["problems"], "the problem is said", server)
+
+        answer = house.api("/readyz")
+        assert (answer.status_code, answer.json()["ready"]) == (200, True)
+        [problem] = answer.json()["problems"]
+        assert problem.startswith("the last reload failed, and the policy before it stays in force: authgate.toml: ")
+
+
+def test_unreachable_store_makes_unready(house: House) -> None:
+    house.configure(top="workers = 1", rest=API)
+    with house.serving() as server:
+        (house.folder / "state").rename(house.folder / "away")
+
+        servers.eventually(lambda: house.api("/readyz").status_code == 503, "the worker notices", server)
+
+        assert house.api("/readyz").json()["ready"] is False
+        assert house.api("/healthz").status_code == 200
+        (house.folder / "away").rename(house.folder / "state")
+        servers.eventually(lambda: house.api("/readyz").status_code == 200, "it has it again", server)
+
+
+def test_listener_of_figures_stays_as_it_was_at_the_start(house: House) -> None:
+    with house.serving() as server:
+        house.configure(rest=API)
+
+        reload(server, "configuration reloaded")
+
+        assert "not in force before the next start: listen.api" in server.text()
+        assert not (house.folder / "run" / "api.sock").exists()
+
+
+# The audit
+
+
+def test_sigusr1_makes_workers_open_their_audit_again(house: House) -> None:
+    log, rotated = house.folder / "state" / "audit.log", house.folder / "state" / "audit.log.1"
+    (house.folder / "state").mkdir()
+    house.configure(rest=f'[audit]\nfile = "{log}"', rules=RULES.format(name="first").replace("allow", "deny"))
+    with house.serving() as server:
+        before = workers(server)
+        house.rule()
+        servers.eventually(lambda: log.exists() and log.read_text(), "a line is written", server)
+
+        log.rename(rotated)
+        server.process.send_signal(signal.SIGUSR1)
+
+        # Whichever worker is asked, none may go on with the old file.
+        servers.eventually(lambda: house.rule() and log.exists() and log.read_text(), "a new file", server)
+        for _ in range(20):
+            house.rule()
+        servers.eventually(lambda: log.read_text().count("\n") >= 20, "all lines are in it", server)
+        assert workers(server) == before
+
+
+def test_worker_that_prepares_itself_opens_its_audit_again_as_well(house: House) -> None:
+    log, rotated = house.folder / "state" / "audit.log", house.folder / "state" / "audit.log.1"
+    (house.folder / "state").mkdir()
+    (house.folder / "slow.py").write_text(SLOW)
+    refusing = RULES.format(name="first").replace("allow", "deny")
+    audit = f'[audit]\nfile = "{log}"'
+    house.configure(rest=audit, rules=refusing)
+    with house.serving() as server:
+        house.configure(rest=audit, rules=refusing.replace('"anyone"', '"handler:slow::asked", "anyone"'))
+        server.process.send_signal(signal.SIGHUP)
+        servers.eventually(lambda: len(list(house.folder.glob("begun-*"))) == 2, "two prepare themselves", server)
+
+        log.rename(rotated)
+        server.process.send_signal(signal.SIGUSR1)
+        (house.folder / "go").touch()
+        servers.eventually(lambda: "configuration reloaded" in server.text(), "they serve", server)
+
+        servers.eventually(lambda: house.rule() and log.exists() and log.read_text(), "a new file", server)
+        old = rotated.read_text()
+        for _ in range(20):
+            house.rule()
+        servers.eventually(lambda: log.read_text().count("\n") >= 20, "all lines are in it", server)
+        assert rotated.read_text() == old
