@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,17 +58,26 @@ class Measured:
 
 
 @contextmanager
-def measured_site() -> Iterator[Measured]:
-    """Build the site in a temporary folder and run it."""
+def measured_site(
+    more: str = "", *, listen: str = "", passwords: Mapping[str, str] = {}, program: str = "authgate"
+) -> Iterator[Measured]:
+    """Build the site in a temporary folder and run it.
+
+    Args:
+        more: further sections of its configuration.
+        listen: further keys of ``[listen]``.
+        passwords: lines of further users, by name.
+        program: the module that serves.
+    """
     with servers.open_folder() as folder, ExitStack() as stack:
         ports = {name: servers.free_port() for name in ("authgate", "bare", "direct", "return", "starlette")}
-        settings = _configure(folder, ports["authgate"])
+        settings = _configure(folder, ports["authgate"], more, listen, passwords)
         _files(folder / "files")
         cookies = asyncio.run(_log_in(settings))
         stack.enter_context(_child("bare", folder / "bare.sock"))
         starlette = stack.enter_context(_child("starlette", folder / "starlette.sock", folder / "files/big.bin"))
         first = _first_answer(settings)
-        authgate = stack.enter_context(servers.authgate(settings.path))
+        authgate = stack.enter_context(servers.authgate(settings.path, program))
         nginx = stack.enter_context(servers.nginx(folder, _nginx(folder, settings, ports), ports["authgate"]))
         script = folder / "random.lua"
         (folder / "cookies").write_text("\n".join(cookies))
@@ -85,12 +94,15 @@ function init() math.randomseed(os.time()) end
 function request()
   asked = asked + 1
   wrk.headers["Cookie"] = cookies[asked] or cookies[math.random(#cookies)]
+  if asked % 2 == 0 and wrk.headers["X-Half"] then return wrk.format("GET", "/closed/file.txt") end
   return wrk.format("GET", "/d" .. math.random(0, RULES - 1) .. "/file.txt")
 end
 """
+# Makes every second request one that is refused.
+HALF_REFUSED = "X-Half: yes"
 
 
-def _configure(folder: Path, port: int) -> Settings:
+def _configure(folder: Path, port: int, more: str, listen: str, passwords: Mapping[str, str]) -> Settings:
     group = servers.nginx_group()
     rules = "".join(
         f'[[rules]]\nname = "r{n}"\npaths = ["/d{n}/**"]\nallow = ["group:g{n % 10}", "user:root"]\n'
@@ -100,12 +112,14 @@ def _configure(folder: Path, port: int) -> Settings:
         f'workers = 1\n[[sites]]\norigin = "http://127.0.0.1:{port}"\n'
         '[users]\nhtpasswd = "users.htpasswd"\ngroups = "groups"\n[listen]\n'
         + (f'group = "{group}"\n' if group else "")
+        + f"{listen}\n{more}\n"
         + rules
         + '[[rules]]\nname = "big"\npaths = ["/big.bin"]\nallow = ["authenticated"]\n'
     )
     names = [f"user{n}" for n in range(USERS)]
     digest = b64encode(hashlib.sha1(b"secret").digest()).decode()
-    (folder / "users.htpasswd").write_text("".join(f"{name}:{{SHA}}{digest}\n" for name in names))
+    lines = {**dict.fromkeys(names, f"{{SHA}}{digest}"), **passwords}
+    (folder / "users.htpasswd").write_text("".join(f"{name}:{line}\n" for name, line in lines.items()))
     (folder / "groups").write_text("".join(f"g{n}: {' '.join(names)}\n" for n in range(10)))
     (folder / "state").mkdir()
     return load(folder / "authgate.toml")

@@ -147,9 +147,13 @@ def nginx(folder: Path, http: str, port: int) -> Iterator[Server]:
 
 
 @contextmanager
-def authgate(config: Path) -> Iterator[Server]:
-    """Run ``authgate serve`` until it says that it is ready."""
-    command = [sys.executable, "-m", "authgate", "serve", "--config", str(config)]
+def authgate(config: Path, program: str = "authgate") -> Iterator[Server]:
+    """Run ``authgate serve`` until it says that it is ready.
+
+    Args:
+        program: the module that is run as the command.
+    """
+    command = [sys.executable, "-m", program, "serve", "--config", str(config)]
     with child(command, config.with_suffix(".log")) as server:
         eventually(lambda: "authgate: ready" in server.text(), "authgate serves", server)
         yield server
