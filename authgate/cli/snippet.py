@@ -13,7 +13,13 @@ from authgate.config import Settings
 from authgate.errors import ConfigError, Problem
 from authgate.model import Site
 
-_INCLUDES = ("authgate-http.conf", "authgate-server.conf", "authgate-protect.conf")
+_INCLUDES = (
+    "authgate-http.conf",
+    "authgate-server.conf",
+    "authgate-protect.conf",
+    "authgate-protect-app.conf",
+    "authgate-protect-server.conf",
+)
 _EXAMPLE = "example.conf"
 
 # What example.conf is written for.
@@ -28,7 +34,7 @@ _LISTENS = re.compile(r"(?:^    listen [^\n]*\n)+", re.MULTILINE)
 
 
 def nginx_files(settings: Settings) -> dict[str, str]:
-    """Return the three includes for nginx, by file name.
+    """Return the includes for nginx, by file name.
 
     Raises:
         ConfigError: a socket's path cannot be written in nginx's language.

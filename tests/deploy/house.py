@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from authgate.config import load
 from tests import servers
 
 EXAMPLE = servers.PACKAGE_ROOT / "deploy" / "nginx" / "example.conf"
+
+# Trusts nobody, for clients that speak plain http: httpx's own reads the certificates of the whole world each time.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 HTTP_HOST = "intranet.example.com"
 TLS_HOST = "files.example.com"
@@ -96,11 +100,15 @@ class House:
     Args:
         sites: further origins, without port, that rules may name as hosts.
         rules: further rules, before those of the files.
+        rules_of_files: those of the files.
+        users: further lines of the section `[users]`.
     """
 
     folder: Path
     sites: tuple[str, ...] = ()
     rules: str = ""
+    rules_of_files: str = RULES
+    users: str = ""
     workers: int = 1
     http_port: int = field(default_factory=servers.free_port)
     tls_port: int = field(default_factory=servers.free_port)
@@ -149,8 +157,9 @@ class House:
             + "[listen]\n"
             + (f'group = "{group}"\n' if group else "")
             + '[users]\nhtpasswd = "users.htpasswd"\ngroups = "groups"\n'
+            + self.users
             + self.rules
-            + RULES
+            + self.rules_of_files
         )
         (self.folder / "state").mkdir()
 
@@ -195,6 +204,7 @@ class Running:
             base_url=f"http://127.0.0.1:{self.house.http_port}",
             headers={"Host": f"{host}:{self.house.http_port}"},
             auth=(user, password(user)) if user else None,
+            verify=NO_TLS,
             trust_env=False,
         )
 
@@ -267,7 +277,7 @@ class Visitor:
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         url = f"http://127.0.0.1:{self.house.http_port}{path}"
-        answer = httpx.request(method, url, headers=sent, data=form, trust_env=False)
+        answer = httpx.request(method, url, headers=sent, data=form, verify=NO_TLS, trust_env=False)
         for line in answer.headers.get_list("set-cookie"):
             name, _, value = line.partition(";")[0].partition("=")
             self.cookies[name] = value
@@ -329,7 +339,7 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
                 "-out",
                 str(certificate),
             ),
-            *("-addext", f"subjectAltName=DNS:{TLS_HOST}"),
+            *("-addext", f"subjectAltName=DNS:{TLS_HOST},DNS:*.example.com"),
         ]
         subprocess.run(command, check=True, capture_output=True, env={"PATH": os.environ["PATH"]})
     return certificate, key

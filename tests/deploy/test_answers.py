@@ -96,7 +96,7 @@ def test_program_gets_one_line_with_the_decision(site: Running) -> None:
         answer = client.get("/reports/q3.csv")
 
     assert answer.status_code == 403
-    assert re.fullmatch(r"403 .*\(decision [0-9a-f]{16}\)\s*", answer.text)
+    assert re.fullmatch(r"403 .*\(decision [a-z0-9]{1,16}-[0-9a-f]{12}\)\s*", answer.text)
 
 
 def test_refused_post_gets_the_page_too(site: Running) -> None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests import servers
-from tests.deploy.house import HTTP_HOST, OPEN, SECRET, Running, Visitor, hidden_fields, password
+from tests.deploy.house import HTTP_HOST, NO_TLS, OPEN, SECRET, Running, Visitor, hidden_fields, password
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,8 @@ def front(site: Running) -> Iterator[str]:
 
 def get(front: str, path: str, user: str | None = None, headers: dict[str, str] | None = None) -> httpx.Response:
     auth = (user, password(user)) if user else None
-    return httpx.get(f"{front}{path}", headers={"Host": HTTP_HOST, **(headers or {})}, auth=auth, trust_env=False)
+    sent = {"Host": HTTP_HOST, **(headers or {})}
+    return httpx.get(f"{front}{path}", headers=sent, auth=auth, verify=NO_TLS, trust_env=False)
 
 
 def test_cache_in_front_does_keep_what_a_rule_makes_public(front: str) -> None:

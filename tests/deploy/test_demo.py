@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page
 
 from tests import servers
 from tests.browser import SIZES, chromium, console_messages, scrolls_sideways
+from tests.deploy.house import NO_TLS
 
 PEOPLE = ("alice", "bob", "carol")
 
@@ -61,7 +62,7 @@ class Demo:
 
     def get(self, path: str, user: str | None = None, **headers: str) -> httpx.Response:
         auth = (user, f"{user}-demo") if user else None
-        return httpx.get(f"{self.origin}{path}", auth=auth, headers=headers, trust_env=False)
+        return httpx.get(f"{self.origin}{path}", auth=auth, headers=headers, verify=NO_TLS, trust_env=False)
 
 
 @pytest.fixture(scope="module")

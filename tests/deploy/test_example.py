@@ -1,5 +1,6 @@
 """deploy/nginx/example.conf as an operator would run it: what is served, to whom, and what is said about it."""
 
+import re
 import ssl
 import subprocess
 from pathlib import Path
@@ -208,7 +209,7 @@ def test_log_line_names_user_rule_and_decision(site: Running) -> None:
 
     decision = line.pop("decision")
     assert isinstance(decision, str)
-    assert len(decision) == 16
+    assert re.fullmatch(r"[a-z0-9]{1,16}-[0-9a-f]{12}", decision)
     assert {name: line[name] for name in ("user", "credential", "rule", "reason", "path", "status", "bytes")} == {
         "user": "carol",
         "credential": "basic",
@@ -226,11 +227,12 @@ def test_log_line_of_a_refusal_names_what_was_asked_for(site: Running) -> None:
     with site.client(user="bob") as client:
         line = site.logged(lambda: client.get("/reports/q3.csv"))
 
-    assert (line["path"], line["status"], line["rule"], line["reason"]) == (
+    assert (line["path"], line["status"], line["rule"], line["reason"], line["user"]) == (
         "/reports/q3.csv",
         403,
         "reports",
         "not_admitted",
+        "bob",
     )
 
 

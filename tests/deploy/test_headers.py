@@ -71,7 +71,24 @@ def recorders() -> Iterator[Watched]:
             location ^~ / {{ include authgate/authgate-protect.conf; try_files $uri /second?q=2; }}
             location = /second {{ include authgate/authgate-protect.conf; }}
         }}
+        server {{
+            include authgate/authgate-server.conf;
+            listen 127.0.0.1:{house.http_port};
+            server_name includes.example.com;
+            root {house.files};
+            location ^~ /app/ {{
+                include authgate/authgate-protect-app.conf;
+                try_files /nothing /files{PATH.partition("/files")[2]};
+            }}
+            location ^~ /server/ {{
+                set $ag_user_file {house.folder}/nginx.htpasswd;
+                include authgate/authgate-protect-server.conf;
+                try_files /nothing /files{PATH.partition("/files")[2]};
+            }}
+            location ^~ /files/ {{ include authgate/authgate-protect.conf; }}
+        }}
         """
+        (folder / "nginx.htpasswd").write_text("alice:{PLAIN}alice-demo\n")
         with (
             recording(house.socket) as check,
             recording(house.web_socket) as web,
@@ -156,6 +173,30 @@ def test_check_hears_path_and_query_of_each_internal_redirect(watched: Watched) 
     assert [(given["x-authgate-path"], given["x-authgate-query"]) for given in heard] == [
         ("/first", "q=1"),
         ("/second", "q=2"),
+    ]
+
+
+def test_raw_target_is_sent_from_the_include_for_applications_only(watched: Watched) -> None:
+    target = "/app/%61?x=%2f"
+    ask(watched.house.http_port, target, *forged(), host="includes.example.com")
+
+    application, files = (dict(arrived.headers) for arrived in watched.check.take())
+    assert (application["x-authgate-target"], application["x-authgate-path"]) == (target, "/app/a")
+    assert (files["x-authgate-path"], "x-authgate-target" in files) == ("/files/a%20b", False)
+
+
+def test_name_of_the_servers_own_login_is_sent_from_its_include_only(watched: Watched) -> None:
+    right, wrong = b"Authorization: Basic YWxpY2U6YWxpY2UtZGVtbw==", b"Authorization: Basic YWxpY2U6eA=="
+    for field in (right, wrong):
+        ask(watched.house.http_port, "/server/a", field, *forged(), host="includes.example.com")
+        ask(watched.house.http_port, "/app/a", field, *forged(), host="includes.example.com")
+
+    heard = [dict(arrived.headers) for arrived in watched.check.take()]
+    assert [(given["x-authgate-path"], given.get("x-authgate-user")) for given in heard] == [
+        ("/server/a", "alice"),
+        # The internal redirect into an ordinary location.
+        ("/files/a%20b", None),
+        *[("/app/a", None), ("/files/a%20b", None)] * 2,
     ]
 
 
