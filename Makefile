@@ -7,6 +7,7 @@ PORT ?= 8080
 RUN_PACKAGES = nginx:nginx
 TEST_PACKAGES = $(RUN_PACKAGES) apache2:apache2 chromium:chromium curl:curl htpasswd:apache2-utils wrk:wrk \
 	/usr/lib/$(shell uname -m)-linux-gnu/libatomic.so.1:libatomic1
+INSTALL_PACKAGES = debootstrap:debootstrap unshare:util-linux
 BENCH_PACKAGES = $(RUN_PACKAGES) wrk:wrk
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell \
@@ -17,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 export XDG_CACHE_HOME = $(CURDIR)/.venv/.cache
 
-.PHONY: run test check bench clean
+.PHONY: run test test-install check bench clean
 
 # A demonstration on http://127.0.0.1:8080/, or make run PORT=9000.
 run: .venv/.package
@@ -27,6 +28,11 @@ run: .venv/.package
 test: .venv/.dev
 	@$(call require,$(TEST_PACKAGES))
 	.venv/bin/pytest
+
+# The commands of docs/install.md in a fresh Debian; needs root and the network.
+test-install: .venv/.dev
+	@$(call require,$(INSTALL_PACKAGES))
+	.venv/bin/python -m tests.install
 
 check: .venv/.dev
 	.venv/bin/ruff format --check

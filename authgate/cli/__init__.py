@@ -11,6 +11,7 @@ _SUBCOMMANDS = {
     "check": "authgate.cli.check",
     "demo": "authgate.cli.demo",
     "explain": "authgate.cli.explain",
+    "init": "authgate.cli.init",
     "reload": "authgate.cli.reload",
     "serve": "authgate.cli.serve",
     "session": "authgate.cli.session",

@@ -47,7 +47,8 @@ def _find() -> Path:
     named = os.environ.get("AUTHGATE_CONFIG")
     if named:
         return Path(named)
-    found = next((place for place in _PLACES if place.exists()), None)
+    # Not Path.exists: it raises where this user may not look, such as in root's home.
+    found = next((place for place in _PLACES if os.path.exists(place)), None)  # noqa: PTH110
     if found is None:
         fail(
             "no configuration found",

@@ -67,7 +67,8 @@ def _ask(check: Path) -> str:
             connection.settimeout(_ANSWER)
             connection.connect(os.fsencode(check))
             client.sock = connection
-            client.request("GET", "/check")
+            # Not /check: a question without a path would be refused, and written down as that.
+            client.request("GET", "/")
             return client.getresponse().getheader("X-Authgate-Policy", "")
     except PermissionError:
         fail(f"{check} may not be used", _AS_WHO)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-import authgate
 from authgate.cli.configuration import config_option, load_or_exit
 from authgate.cli.output import fail, report
+from authgate.cli.shipped import shipped
 from authgate.config import Settings
 from authgate.errors import ConfigError, Problem
 from authgate.model import Site
@@ -39,7 +39,7 @@ def nginx_files(settings: Settings) -> dict[str, str]:
     Raises:
         ConfigError: a socket's path cannot be written in nginx's language.
     """
-    files = {name: _read(name) for name in _INCLUDES}
+    files = {name: shipped("nginx", name) for name in _INCLUDES}
     http = files["authgate-http.conf"]
     for written, key, path in ((_CHECK, "check", settings.check_socket), (_WEB, "web", settings.web_socket)):
         if _UNREADABLE.search(str(path)):
@@ -51,7 +51,7 @@ def nginx_files(settings: Settings) -> dict[str, str]:
 
 def nginx_example(settings: Settings) -> str:
     """Return server blocks for the configured sites, to be completed by hand: certificates and the files' folder."""
-    default, https, redirect, http = _BLOCK.findall(_read(_EXAMPLE))
+    default, https, redirect, http = _BLOCK.findall(shipped("nginx", _EXAMPLE))
     ports = sorted(_ports(settings.sites))
     blocks = [_LISTENS.sub("".join(_listen(port, "default_server", tls=tls) for port, tls in ports), default)]
     if not any(tls for _, tls in ports):
@@ -90,16 +90,6 @@ def _place(name: str) -> str:
     if name == _EXAMPLE:
         return "for example /etc/nginx/conf.d/authgate.conf: one server block per site, to be completed"
     return f"/etc/nginx/authgate/{name}"
-
-
-def _read(name: str) -> str:
-    package = Path(authgate.__file__).parent
-    # In an installed wheel the files are inside the package, in a checkout beside it.
-    for folder in (package, package.parent):
-        path = folder / "deploy" / "nginx" / name
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-    return fail(f"deploy/nginx/{name} is missing from this installation", "install authgate again")
 
 
 def _for_site(block: str, site: Site) -> str:

@@ -35,7 +35,7 @@ async def _serve(settings: Settings, site: Path, port: int, ready: Callable[[], 
 
 
 def gate(worker: Worker, site: Path) -> ASGIApp:
-    """Stand in for nginx and its three includes."""
+    """Stand in for nginx and its includes."""
     check, web = worker.applications["check"], worker.applications["web"]
     files = StaticFiles(directory=site, html=True)
 

@@ -105,6 +105,20 @@ def test_units_and_configuration_name_the_same_sockets_group_and_file(tmp_path: 
         assert re.search(rf"^{key}=/\S+/authgate {verb} --config /etc/authgate/authgate\.toml$", service, re.MULTILINE)
 
 
+def test_folder_of_the_sockets_belongs_to_the_service_before_they_are_in_it(tmp_path: Path) -> None:
+    """Else systemd gives RuntimeDirectory= to the service with the sockets in it, out of nginx's reach (measured)."""
+    run("--site", SITE, "--config-dir", tmp_path / "gate")
+    units = tmp_path / "gate" / "systemd" / "system"
+
+    assert (
+        "\nExecStartPre=/usr/bin/install -d -m 0755 -o authgate -g authgate /run/authgate\n"
+        in (units / "authgate.socket").read_text()
+    )
+    assert {"RuntimeDirectory=authgate", "RuntimeDirectoryPreserve=yes", "User=authgate"} <= set(
+        (units / "authgate.service").read_text().splitlines()
+    )
+
+
 def test_units_are_taken_by_systemd(tmp_path: Path) -> None:
     run("--site", SITE, "--config-dir", tmp_path / "gate")
     units = sorted((tmp_path / "gate" / "systemd" / "system").iterdir())
