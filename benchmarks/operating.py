@@ -114,6 +114,8 @@ async def _guess(client: httpx.AsyncClient, name: str, password: str) -> str:
     answer = await client.get("/d0/file.txt", auth=(name, password), headers={"Accept": "application/json"})
     if answer.status_code == 401:
         return "bad_credential"
+    if "json" not in answer.headers["content-type"]:
+        return f"status {answer.status_code}"
     reason: str = json.loads(answer.content)["reason"]
     return reason
 

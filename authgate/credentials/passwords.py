@@ -20,7 +20,7 @@ from authgate.errors import Busy
 from authgate.model import Subject
 
 # How far the threads that hash stand back behind the one that answers requests, and behind nginx (nice(1)).
-NICENESS = 10
+NICENESS = 5
 
 RUNNING = 2  # hashes at a time in one worker: each takes a core and, for argon2id, 64 MiB
 WAITING = 16

@@ -201,4 +201,4 @@ def test_threads_that_hash_stand_back(loaded: LocalUsers) -> None:
     passwords.close()
 
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    assert seen == [min(own + 10, 19)]
+    assert seen == [min(own + NICENESS, 19)]
