@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from authgate.credentials import hashes
-from authgate.credentials.passwords import RUNNING, WAITING, Passwords, hash_password, is_acceptable
+from authgate.credentials.passwords import NICENESS, RUNNING, WAITING, Passwords, hash_password, is_acceptable
 from authgate.credentials.users import LocalUsers
 from authgate.errors import Busy
 from authgate.model import Subject
