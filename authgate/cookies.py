@@ -26,3 +26,17 @@ def values(header: str, name: str) -> list[str]:
             if equals and key.strip(" \t") == name:
                 found.append(value.strip(" \t"))
     return found
+
+
+def split_joined(header: str) -> str:
+    """Return as one Cookie header what Apache has joined of several by ``", "`` (RFC 9110 section 5.2).
+
+    Browsers send one, so a comma stands within a value, and a neighbouring host may have set it there: ``x`` to
+    ``1, __Host-authgate=...``, since it cannot set a cookie of that name. A name with such a prefix that follows a
+    comma is therefore written twice, which is as good as none: see `values`.
+    """
+    parts = header.split(", ")
+    for part in parts[1:]:
+        if part.lstrip(" \t").startswith(("__Host-", "__Secure-")):
+            parts.append(part.partition(";")[0])
+    return "; ".join(parts)

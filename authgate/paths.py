@@ -5,6 +5,7 @@ A web server decodes a target once, in its own way; a second opinion about the s
 path that two programs could read differently is not looked at any further.
 """
 
+import re
 from urllib.parse import unquote_to_bytes
 
 # C0 controls and DEL, and the form in which a door hands on bytes that are not UTF-8 (PEP 383).
@@ -14,6 +15,9 @@ _REFUSED_CHARACTERS = frozenset([*map(chr, range(0x20)), "\x7f", *map(chr, range
 # become one of them in the next.
 _AMBIGUOUS_RAW = ("//", "\\", ";", "%2f", "%5c")
 _AMBIGUOUS_DECODED = (b"%2e", b"%2f", b"%5c")
+
+# Most targets: names of letters, digits and what is nothing but itself, none with a dot first, and no query.
+_HARMLESS = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
 
 
 def from_wire(raw: bytes) -> str:
@@ -46,6 +50,8 @@ def is_plain_target(target: str) -> bool:
     An application behind the web server gets the target as the client wrote it, or written anew, and may decode it
     twice, take ``;`` for the start of parameters or ``\\`` for a slash. The query, from the first ``?`` on, is no path.
     """
+    if _HARMLESS.fullmatch(target):
+        return True
     path = target.partition("?")[0]
     lowered = path.lower()
     if path[:1] != "/" or "#" in target or any(mark in lowered for mark in _AMBIGUOUS_RAW):

@@ -46,6 +46,7 @@ class Pdp:
 
     Args:
         node: at the head of every decision's id.
+        deadline: seconds that a decision may take; None: DECISION_DEADLINE.
         counts: None: nobody asks for figures.
         audit: None: nothing is written down.
     """
@@ -58,6 +59,7 @@ class Pdp:
         handlers: Handlers | None = None,
         *,
         node: str = "",
+        deadline: float | None = None,
         counts: Counts | None = None,
         audit: Audit | None = None,
     ) -> None:
@@ -66,6 +68,7 @@ class Pdp:
         self._credentials = credentials
         self._handlers = handlers or Handlers({})
         self._node = f"{node}-" if node else ""
+        self._deadline = deadline
         self._counts = counts
         self._audit = audit
 
@@ -112,15 +115,16 @@ class Pdp:
                 facts = await ask_handler(self._handlers, need, request, known)
             return facts
 
+        deadline = self._deadline or DECISION_DEADLINE
         try:
-            async with asyncio.timeout(DECISION_DEADLINE):
+            async with asyncio.timeout(deadline):
                 facts = self._known(request, presented)
                 decision = await settle(self.policy, request, facts, fetch)
                 if identity_wanted and decision.allowed:
                     facts = facts._replace(identity=facts.identity or await self._verify(request, presented))
                     decision = decision._replace(identity=facts.identity or NOBODY)
         except TimeoutError:
-            log.warning("a decision took over %s s: %s", DECISION_DEADLINE, late)
+            log.warning("a decision took over %s s: %s", deadline, late)
             # What was allowed to anybody stays so when it takes too long to find out who asks.
             decision = decision or Decision(Outcome.REFUSE, late)
         except Exception:

@@ -96,7 +96,15 @@ REPORTS = [
     (f'stor = "memory:"\n{SITE}', ['stor: unknown key; did you mean "store"?']),
     (f"{SITE}[session]\nlifetim = 1\n", ['session.lifetim: unknown key; did you mean "lifetime"?']),
     (f"{SITE}[sesion]\n", ['sesion: unknown key; did you mean "session"?']),
-    (f'{SITE}[listen]\nforward = "x"\n', ["listen.forward: unknown key; the keys here are check, web, api, group"]),
+    (
+        f'{SITE}[listen]\nforward = "x"\n',
+        [
+            (
+                "listen.forward: unknown key; the keys here are check, web, api, fastcgi, fastcgi_secret_file, "
+                "deliver, group"
+            )
+        ],
+    ),
     (f'store = "postgres:"\n{SITE}', ['store: not valid; write "memory:" or "sqlite:state/authgate.db"']),
     (
         f'store = "memory:"\n{SITE}',

@@ -12,9 +12,10 @@ from pathlib import Path
 from authgate.config.files import LISTS, read, read_included, tables_of
 from authgate.config.origins import read_networks, read_sites
 from authgate.config.schema import File, PolicyTest, read_tests, validate
+from authgate.config.secrets import read_secret
 from authgate.errors import ConfigError, Problem
 from authgate.model import Site
-from authgate.networks import NetworkSet
+from authgate.networks import NetworkSet, parse_address
 from authgate.policy import Policy, compile_policy
 
 __all__ = ["MAX_SOCKET_PATH", "PolicyTest", "Settings", "load", "parse"]
@@ -33,6 +34,9 @@ class Settings:
         store: ``memory:`` or ``sqlite:`` and an absolute path.
         node: names this machine at the head of every decision's id.
         api_socket: None: there is no such listener.
+        fastcgi: address and port of loopback; None: there is no such listener.
+        fastcgi_secret: what Apache has to send there.
+        deliver_socket: None: there is no such listener.
         socket_group: group that may use the unix sockets; None leaves the process's own.
         idle_timeout: seconds.
         lifetime: seconds.
@@ -54,6 +58,9 @@ class Settings:
     check_socket: Path
     web_socket: Path
     api_socket: Path | None
+    fastcgi: tuple[str, int] | None
+    fastcgi_secret: bytes
+    deliver_socket: Path | None
     socket_group: str | None
     htpasswd: Path | None
     groups: Path | None
@@ -119,6 +126,7 @@ def parse(document: Mapping[str, object], path: Path, content: bytes = b"") -> S
     except ConfigError as error:
         problems += error.problems
     tests = read_tests(files, problems)
+    fastcgi, secret = _fastcgi(raw, path, problems)
     if problems or policy is None:
         raise ConfigError(problems)
     folder = path.parent
@@ -133,6 +141,9 @@ def parse(document: Mapping[str, object], path: Path, content: bytes = b"") -> S
         check_socket=_socket(raw.listen.check, folder),
         web_socket=_socket(raw.listen.web, folder),
         api_socket=_socket(raw.listen.api, folder) if raw.listen.api else None,
+        fastcgi=fastcgi,
+        fastcgi_secret=secret,
+        deliver_socket=_socket(raw.listen.deliver, folder) if raw.listen.deliver else None,
         socket_group=raw.listen.group,
         htpasswd=folder / raw.users.htpasswd if raw.users.htpasswd else None,
         groups=folder / raw.users.groups if raw.users.groups else None,
@@ -197,7 +208,7 @@ def _check_together(raw: File, path: Path, problems: list[Problem]) -> None:
 
 
 def _check_sockets(raw: File, path: Path, problems: list[Problem]) -> None:
-    names = {"check": raw.listen.check, "web": raw.listen.web, "api": raw.listen.api}
+    names = {"check": raw.listen.check, "web": raw.listen.web, "api": raw.listen.api, "deliver": raw.listen.deliver}
     sockets = {key: _socket(name, path.parent) for key, name in names.items() if name is not None}
     taken: dict[Path, str] = {}
     for key, where in sockets.items():
@@ -211,6 +222,26 @@ def _check_sockets(raw: File, path: Path, problems: list[Problem]) -> None:
         if other != key:
             # One socket for two would let what reaches the login pages reach decisions.
             problems.append(Problem(f"{path.name}: listen.{key}", f"the same socket as listen.{other}"))
+
+
+def _fastcgi(raw: File, path: Path, problems: list[Problem]) -> tuple[tuple[str, int] | None, bytes]:
+    """Return where the FastCGI authorizer listens, and the secret that whoever asks there has to know."""
+    if raw.listen.fastcgi is None:
+        return None, b""
+    host, _, port = raw.listen.fastcgi.rpartition(":")
+    address = parse_address(host.strip("[]"))
+    place = f"{path.name}: listen.fastcgi"
+    if address is None or not address.is_loopback or int(port) > 65535:
+        problems.append(
+            Problem(place, f'"{raw.listen.fastcgi}" is no address of this machine', 'write "127.0.0.1:950"')
+        )
+        return None, b""
+    if raw.listen.fastcgi_secret_file is None:
+        hint = 'write fastcgi_secret_file = "fastcgi.secret" below it'
+        problems.append(Problem(place, "every user of this machine can connect there", hint))
+        return None, b""
+    file = path.parent / raw.listen.fastcgi_secret_file
+    return (str(address), int(port)), read_secret(file, f"{path.name}: listen.fastcgi_secret_file", problems)
 
 
 def _socket(name: str, folder: Path) -> Path:

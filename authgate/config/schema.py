@@ -26,6 +26,7 @@ def _seconds(value: object) -> object:
 Duration = Annotated[int, BeforeValidator(_seconds)]
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+\z")]
 Reference = Annotated[str, Field(strict=True, max_length=256, pattern=r"^\w+(?:\.\w+)*::\w+\z")]
+Address = Annotated[str, Field(strict=True, pattern=r"^(?:[0-9.]{7,15}|\[[0-9a-fA-F:.]{2,45}\]):[1-9][0-9]{0,4}\z")]
 SocketName = Annotated[str, Field(strict=True, pattern=r"^unix:[^\x00-\x1f\x7f]+\z")]
 
 
@@ -42,6 +43,9 @@ class _Listen(_Section):
     check: SocketName = "unix:run/check.sock"
     web: SocketName = "unix:run/web.sock"
     api: SocketName | None = None
+    fastcgi: Address | None = None
+    fastcgi_secret_file: Text | None = None
+    deliver: SocketName | None = None
     group: Text | None = None
 
 
@@ -114,6 +118,8 @@ _HINTS: Mapping[str, str] = {
     "realm": "at most 64 printable ASCII characters, without quotes and backslashes",
     "listen.check": 'write "unix:run/check.sock"',
     "listen.web": 'write "unix:run/web.sock"',
+    "listen.fastcgi": 'write "127.0.0.1:950"',
+    "listen.deliver": 'write "unix:run/deliver.sock"',
     "listen.api": 'write "unix:run/api.sock"',
     "users.verify": 'write "package.module::function"',
     "users.lookup": 'write "package.module::function"',

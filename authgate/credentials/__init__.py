@@ -7,6 +7,7 @@ a typing mistake in one of them, whoever the other one names.
 from typing import NamedTuple
 
 from authgate import cookies
+from authgate.credentials.basic import BAD as BAD_BASIC
 from authgate.credentials.basic import BasicVerifier
 from authgate.credentials.server import ServerLogin
 from authgate.credentials.session import BAD, Sessions
@@ -32,10 +33,11 @@ class Credentials:
     """Every kind of credential, in order.
 
     Args:
+        basic: None: whatever ``Authorization`` says proves nothing here.
         server: None: the web server's own login proves nothing here.
     """
 
-    def __init__(self, sessions: Sessions, basic: BasicVerifier, server: ServerLogin | None = None) -> None:
+    def __init__(self, sessions: Sessions, basic: BasicVerifier | None, server: ServerLogin | None = None) -> None:
         self._sessions = sessions
         self._basic = basic
         self._server = server
@@ -45,7 +47,7 @@ class Credentials:
         if presented.user and self._server is not None:
             return self._server.peek(presented.user)
         if presented.authorization:
-            return self._basic.peek(presented.authorization, presented.address)
+            return self._basic.peek(presented.authorization, presented.address) if self._basic else BAD_BASIC
         found = cookies.values(presented.cookie, site.session_cookie)
         if not found:
             return NOBODY
@@ -56,7 +58,7 @@ class Credentials:
         if presented.user and self._server is not None:
             return await self._server.verify(presented.user)
         if presented.authorization:
-            return await self._basic.verify(presented.authorization, presented.address)
+            return await self._basic.verify(presented.authorization, presented.address) if self._basic else BAD_BASIC
         found = cookies.values(presented.cookie, site.session_cookie)
         if not found:
             return NOBODY

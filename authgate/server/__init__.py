@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from authgate.app import examine
 from authgate.config import Settings
 from authgate.errors import ConfigError, Problem
-from authgate.server.sockets import inherit, listen
+from authgate.server.sockets import Listener, Port, inherit, listen, listen_on_port
 from authgate.server.status import pid_file, remove, write_pid
 from authgate.server.supervisor import Supervisor
 
@@ -34,11 +34,17 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         paths = {"check": settings.check_socket, "web": settings.web_socket}
         if settings.api_socket is not None:
             paths["api"] = settings.api_socket
+        if settings.deliver_socket is not None:
+            paths["deliver"] = settings.deliver_socket
         place = f"{settings.path.name}: listen"
-        inherited = inherit(place, paths, settings.socket_group)
-        listeners = {}
+        ports = {"fastcgi": settings.fastcgi} if settings.fastcgi else {}
+        inherited = inherit(place, paths, settings.socket_group, ports)
+        listeners: dict[str, Listener | Port] = {}
         for name, path in paths.items():
             listeners[name] = inherited.get(name) or listen(f"{place}.{name}", path, settings.socket_group)
+            stack.callback(listeners[name].close)
+        for name, endpoint in ports.items():
+            listeners[name] = inherited.get(name) or listen_on_port(f"{place}.{name}", endpoint)
             stack.callback(listeners[name].close)
         # Beside a socket that is ours now: no other authgate serves it, whatever file it may have left.
         try:

@@ -1,7 +1,8 @@
-"""Unix sockets that the parent binds before it forks, and takes away when it ends; or has from systemd, and leaves.
+"""Sockets that the parent binds before it forks, and takes away when it ends; or has from systemd, and leaves.
 
-Whoever can connect to them speaks with the web server's authority: asks for decisions, and logs in from any address
-it likes to name. So a socket is never, not for an instant, open to more than its owner and its group.
+Whoever can connect to a unix socket speaks with the web server's authority: asks for decisions, and logs in from any
+address it likes to name. So it is never, not for an instant, open to more than its owner and its group. A port is open
+to every user of this machine, and what listens there asks for a secret.
 """
 
 import errno
@@ -19,6 +20,12 @@ from authgate.errors import ConfigError, Problem
 
 # A burst of subrequests waits here rather than being refused; the kernel caps it at net.core.somaxconn.
 _BACKLOG = 2048
+
+# Becomes open connections all at once: with those that may be open (authgate.protocols.fastcgi.MAX_CONNECTIONS) fewer
+# than the usual limit of 1,024 files. Apache has fewer threads.
+PORT_BACKLOG = 256
+
+Endpoint = tuple[str, int]
 
 # SD_LISTEN_FDS_START of sd_listen_fds(3).
 _FIRST_INHERITED = 3
@@ -55,26 +62,45 @@ class Listener:
                 self.path.unlink()
 
 
-def inherit(place: str, paths: Mapping[str, Path], group: str | None) -> dict[str, Listener]:
-    """Return the listeners that systemd hands over, by the name of the path each is bound to.
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A bound, listening TCP socket."""
+
+    socket: socket.socket
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+
+
+def inherit(
+    place: str, paths: Mapping[str, Path], group: str | None, ports: Mapping[str, Endpoint] = {}
+) -> dict[str, Listener | Port]:
+    """Return the listeners that systemd hands over, by the name of the path or port each is bound to.
 
     Args:
         place: the section that names the paths, for messages.
         paths: by listener.
         group: that of the sockets, where one is configured.
+        ports: by listener.
 
     Raises:
-        ConfigError: what is handed over is no listening unix socket, is not among `paths`, or is open to others.
+        ConfigError: what is handed over is no listening socket, is not among `paths` and `ports`, or is open to others.
     """
-    listeners: dict[str, Listener] = {}
+    listeners: dict[str, Listener | Port] = {}
+    endpoints: dict[str, Path | Endpoint] = {**paths, **ports}
     with ExitStack() as stack:
         for descriptor in _handed_over(place):
             handed, bound = _examine(place, descriptor)
             stack.callback(handed.close)
-            name = next((name for name, path in paths.items() if os.path.realpath(path) == os.path.realpath(bound)), "")
+            name = next((name for name, where in endpoints.items() if _is_same(where, bound)), "")
             if not name or name in listeners:
                 what = "twice" if name else "and no key of [listen] names it"
-                raise ConfigError([Problem(place, f"systemd hands over {bound}, {what}", _UNIT_HINT)])
+                shown = bound if isinstance(bound, Path) else written(bound)
+                raise ConfigError([Problem(place, f"systemd hands over {shown}, {what}", _UNIT_HINT)])
+            if not isinstance(bound, Path):
+                listeners[name] = Port(handed)
+                continue
             status = _check_access(f"{place}.{name}", bound, group)
             listeners[name] = Listener(bound, handed, status.st_dev, status.st_ino, inherited=True)
         stack.pop_all()
@@ -92,8 +118,20 @@ def _handed_over(place: str) -> range:
     return range(_FIRST_INHERITED, _FIRST_INHERITED + int(count))
 
 
-def _examine(place: str, descriptor: int) -> tuple[socket.socket, Path]:
-    """Return an inherited socket and the path it is bound to."""
+def _is_same(named: Path | Endpoint, bound: Path | Endpoint) -> bool:
+    if isinstance(named, Path) and isinstance(bound, Path):
+        return os.path.realpath(named) == os.path.realpath(bound)
+    return named == bound
+
+
+def written(endpoint: Endpoint) -> str:
+    """Return address and port as the configuration writes them."""
+    host, port = endpoint
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _examine(place: str, descriptor: int) -> tuple[socket.socket, Path | Endpoint]:
+    """Return an inherited socket and what it is bound to."""
     message = f"descriptor {descriptor}, handed over by systemd, is no listening unix socket with a path"
     refusal = ConfigError([Problem(place, message, "write ListenStream= and an absolute path in authgate.socket")])
     try:
@@ -101,8 +139,13 @@ def _examine(place: str, descriptor: int) -> tuple[socket.socket, Path]:
         handed = socket.socket(fileno=descriptor)
     except OSError:
         raise refusal from None
-    is_stream = handed.family == socket.AF_UNIX and handed.type == socket.SOCK_STREAM
-    name = handed.getsockname() if is_stream and handed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) else ""
+    is_stream = handed.type == socket.SOCK_STREAM
+    listens = is_stream and bool(handed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    if listens and handed.family in {socket.AF_INET, socket.AF_INET6}:
+        handed.setblocking(False)
+        host, port, *_ = handed.getsockname()
+        return handed, (host, port)
+    name = handed.getsockname() if listens and handed.family == socket.AF_UNIX else ""
     # Bytes: a name in the abstract namespace, where no file says who may connect.
     if not isinstance(name, str) or not name.startswith("/"):
         handed.close()
@@ -151,6 +194,31 @@ def listen(place: str, path: Path, group: str | None) -> Listener:
         hint = "listen.group is a group of this machine that authgate's user belongs to, or authgate starts as root"
         raise ConfigError([Problem(place, message, hint)]) from None
     return listener
+
+
+def listen_on_port(place: str, endpoint: Endpoint) -> Port:
+    """Bind a TCP port of this machine.
+
+    Args:
+        place: the setting that names it, for messages.
+
+    Raises:
+        ConfigError: it cannot be bound.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setblocking(False)
+        # Connections of the process before this one may still be in TIME_WAIT; another one that listens is an error.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(endpoint)
+        bound.listen(PORT_BACKLOG)
+    except OSError as error:
+        bound.close()
+        message = f"cannot listen on {written(endpoint)}: {(error.strerror or str(error)).lower()}"
+        # Below 1024 no other user's program can pose as authgate while it is away.
+        hint = "a port below 1024 is bound by root, or by systemd: ListenStream= in authgate.socket"
+        raise ConfigError([Problem(place, message, hint if isinstance(error, PermissionError) else "")]) from None
+    return Port(bound)
 
 
 def _create_folder(folder: Path) -> None:

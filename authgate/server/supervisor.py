@@ -26,7 +26,7 @@ from authgate.server.counting import Counting
 from authgate.server.draining import DRAIN
 from authgate.server.generation import Generation, Process
 from authgate.server.progress import Progress
-from authgate.server.sockets import Listener
+from authgate.server.sockets import Listener, Port
 from authgate.server.worker import FAILED, GO, MISCONFIGURED, REOPEN, log_problems, pipe_to_parent, run_worker
 
 log = logging.getLogger("authgate")
@@ -45,6 +45,9 @@ _FIXED = {
     "check_socket": "listen.check",
     "web_socket": "listen.web",
     "api_socket": "listen.api",
+    "deliver_socket": "listen.deliver",
+    "fastcgi": "listen.fastcgi",
+    "fastcgi_secret": "listen.fastcgi_secret_file",
     "socket_group": "listen.group",
     "store": "store",
 }
@@ -54,11 +57,13 @@ class Supervisor:
     """Runs the workers of one configuration after another until it is told to stop.
 
     Args:
-        listeners: by name, ``check``, ``web`` and perhaps ``api``; bound already.
+        listeners: by name, ``check``, ``web`` and perhaps others; bound already.
         reload: reads the configuration again, for SIGHUP; may raise ConfigError.
     """
 
-    def __init__(self, settings: Settings, listeners: Mapping[str, Listener], reload: Callable[[], Settings]) -> None:
+    def __init__(
+        self, settings: Settings, listeners: Mapping[str, Listener | Port], reload: Callable[[], Settings]
+    ) -> None:
         self._listeners = listeners
         self._reload = reload
         # The one that serves, and behind it the one that is to take over; none while stopping.

@@ -18,6 +18,7 @@ from authgate.errors import ConfigError
 from authgate.observe.board import Row
 from authgate.protocols.api import Readiness, create_api
 from authgate.server.draining import Server
+from authgate.server.fastcgi import FastcgiServer
 from authgate.server.status import read_status
 
 log = logging.getLogger("authgate")
@@ -47,7 +48,7 @@ def run_worker(
     """Serve from GO until SIGTERM or the parent's end, then finish what is running; return the exit status.
 
     Args:
-        sockets: by listener, ``check``, ``web`` and perhaps ``api``.
+        sockets: by listener, ``check``, ``web`` and perhaps others.
         row: where it counts; None: it does not.
         parent: read end of a pipe whose write end only the parent holds: readable when the parent is gone.
         say: tells the parent READY, DONE or why there will be neither.
@@ -124,8 +125,10 @@ async def _serve(
     leaving = asyncio.Event()
     api = _api(worker, settings, row, leaving)
     # The other connections are not kept: see authgate.server.draining.
-    servers = {
-        name: Server(api if name == "api" else worker.applications[name], keep_alive=name == "check")
+    servers: dict[str, Server | FastcgiServer] = {
+        name: FastcgiServer(worker.authorizer)
+        if name == "fastcgi"
+        else Server(api if name == "api" else worker.applications[name], keep_alive=name in {"check", "deliver"})
         for name in sockets
     }
     loop = asyncio.get_running_loop()
@@ -154,8 +157,9 @@ async def _serve(
     }
     for task in serving.values():
         task.add_done_callback(lambda _: leave())
-    if "check" in serving:
-        await asyncio.wait([serving["check"]])
+    deciding = [task for name, task in serving.items() if name in {"check", "fastcgi", "deliver"}]
+    if deciding:
+        await asyncio.wait(deciding)
     say(DONE)
     await asyncio.gather(*serving.values())
 

@@ -308,14 +308,14 @@ def test_fewer_sockets_than_announced_is_refused(folder: Path) -> None:
     assert handed.problem.startswith("authgate.toml: listen: descriptor 3, handed over by systemd, is no listening")
 
 
-@pytest.mark.parametrize("kind", ["datagram", "silent", "tcp", "file", "abstract", "nameless"])
+@pytest.mark.parametrize("kind", ["datagram", "silent", "silent tcp", "file", "abstract", "nameless"])
 def test_what_is_no_listening_unix_socket_with_a_path_is_refused(folder: Path, kind: str) -> None:
     path = folder / "check.sock"
     with ExitStack() as stack:
         if kind == "file":
             given = stack.enter_context(path.open("w")).fileno()
-        elif kind == "tcp":
-            given = stack.enter_context(socket.create_server(("127.0.0.1", 0))).fileno()
+        elif kind == "silent tcp":
+            given = stack.enter_context(socket.socket()).fileno()
         elif kind in {"abstract", "nameless"}:
             unix = stack.enter_context(socket.socket(socket.AF_UNIX))
             unix.bind(f"\0{folder.name}" if kind == "abstract" else "")
@@ -341,6 +341,16 @@ def test_socket_that_no_key_names_is_refused(folder: Path) -> None:
         f"authgate.toml: listen: systemd hands over {folder}/other.sock, and no key of [listen] names it"
     )
     assert "ListenStream=" in handed.hint
+
+
+def test_port_that_no_key_names_is_refused(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        number = port.getsockname()[1]
+        handed = hand_over(folder, port.fileno())
+
+    assert handed.problem == (
+        f"authgate.toml: listen: systemd hands over 127.0.0.1:{number}, and no key of [listen] names it"
+    )
 
 
 def test_socket_handed_over_twice_is_refused(folder: Path) -> None:
