@@ -13,6 +13,7 @@ _SUBCOMMANDS = {
     "explain": "authgate.cli.explain",
     "init": "authgate.cli.init",
     "reload": "authgate.cli.reload",
+    "rewritemap": "authgate.cli.rewritemap",
     "serve": "authgate.cli.serve",
     "session": "authgate.cli.session",
     "snippet": "authgate.cli.snippet",

@@ -23,6 +23,7 @@ def test_help_lists_every_subcommand() -> None:
         "explain",
         "init",
         "reload",
+        "rewritemap",
         "serve",
         "session",
         "snippet",
