@@ -19,6 +19,7 @@ from authgate.credentials.people import People
 from authgate.credentials.server import ServerLogin
 from authgate.credentials.session import KIND, SessionData, Sessions, decode
 from authgate.credentials.users import LocalUsers
+from authgate.delivery import create_deliver
 from authgate.errors import StoreUnavailable
 from authgate.handlers import Handlers, load_functions, wanted_handlers
 from authgate.observe.arrivals import log_arrivals
@@ -26,6 +27,7 @@ from authgate.observe.audit import Audit
 from authgate.observe.board import Row
 from authgate.observe.metrics import Counts
 from authgate.pdp import Pdp
+from authgate.protocols.authorizer import Authorizer
 from authgate.protocols.subrequest import create_check
 from authgate.stores import Store
 from authgate.stores.cache import CachedRecords
@@ -50,11 +52,13 @@ class Worker:
     """Everything of one worker process.
 
     Args:
-        applications: by listener, ``check`` and ``web``.
+        applications: by listener, ``check``, ``web`` and ``deliver``.
+        authorizer: for the listener ``fastcgi``.
         counts: None: nobody asks for figures.
     """
 
     applications: Mapping[str, ASGIApp]
+    authorizer: Authorizer
     store: Store
     sessions: CachedRecords[SessionData]
     users: LocalUsers
@@ -173,11 +177,14 @@ def create_worker(settings: Settings, row: Row | None = None) -> Worker:
     counts = Counts(row) if row else None
     pdp = Pdp(settings.policy, settings.sites, credentials, handlers, node=settings.node, counts=counts, audit=audit)
     check = create_check(pdp, settings.realm, clock, settings.version)
+    deliver = create_deliver(settings, pdp, credentials, clock)
     return Worker(
         applications={
             "check": log_arrivals(check) if settings.log_requests else check,
             "web": create_web(settings, credentials, sessions, logins, clock, audit),
+            "deliver": log_arrivals(deliver) if settings.log_requests else deliver,
         },
+        authorizer=Authorizer(pdp, settings.realm, clock, settings.fastcgi_secret),
         store=store,
         sessions=records,
         users=users,

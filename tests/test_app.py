@@ -151,7 +151,7 @@ def test_worker_has_an_application_for_each_listener(tmp_path: Path) -> None:
 
     worker = create_worker(settings(tmp_path))
 
-    assert set(worker.applications) == {"check", "web"}
+    assert set(worker.applications) == {"check", "web", "deliver"}
     asyncio.run(worker.aclose())
 
 

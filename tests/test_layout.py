@@ -19,7 +19,7 @@ ROWS = [
     ["credentials", "handlers"],
     ["observe"],
     ["pdp", "rehearsal", "explaining"],
-    ["protocols", "web"],
+    ["protocols", "web", "delivery"],
     ["app", "server"],
     ["cli", "__main__"],
 ]

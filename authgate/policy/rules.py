@@ -10,6 +10,7 @@ from authgate.errors import Problem
 from authgate.model import AccessRequest
 from authgate.networks import NetworkSet
 from authgate.patterns import PathPattern, PatternError, RegexPattern, parse_pattern
+from authgate.policy.delivery import Delivery, parse_delivery
 from authgate.policy.parsing import TermError, parse_term
 from authgate.policy.terms import Term
 
@@ -37,6 +38,7 @@ class Rule:
         asks_second_factor: some term looks at ``mfa``.
         options: for handlers; the rule's own table, read-only.
         preflight: a CORS preflight, and only that, passes whatever `methods` and `allow` say.
+        deliver: for the listener ``deliver`` alone; None: nothing of this rule is sent there.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Rule:
     asks_second_factor: bool
     options: Mapping[str, object]
     preflight: bool
+    deliver: Delivery | None
 
     def admitting(self, request: AccessRequest) -> tuple[Term, ...] | None:
         """Return the terms of which one has to hold for this request; None when this is a guard."""
@@ -136,6 +139,7 @@ def parse_rule(place: str, table: object, context: RuleContext, problems: list[P
         reading.problem("options is not a table", 'write options = { database = "/srv/rights.db" }')
     elif options and not any(term.handlers for term in terms):
         reading.problem("options without a handler", "only handlers read them")
+    deliver = _parse_deliver(reading)
     for term in allow or ():
         if term.admits_strangers:
             reading.problem(f'"{term.text}" in allow admits strangers', f'write "authenticated & {term.text}"')
@@ -154,7 +158,16 @@ def parse_rule(place: str, table: object, context: RuleContext, problems: list[P
         asks_second_factor=any(term.asks_second_factor for term in terms),
         options=MappingProxyType(options),
         preflight=preflight is True,
+        deliver=deliver,
     )
+
+
+def _parse_deliver(reading: _Table) -> Delivery | None:
+    if "deliver" not in reading.table:
+        return None
+    if "allow" not in reading.table:
+        reading.problem("deliver in a rule without allow", "a guard admits nothing; write it into the rule that does")
+    return parse_delivery(reading.table["deliver"], reading.problem)
 
 
 def _parse_paths(reading: _Table) -> tuple[PathPattern | RegexPattern, ...]:
@@ -244,7 +257,7 @@ def _check_captures(reading: _Table, paths: Iterable[PathPattern | RegexPattern]
             )
 
 
-_KEYS = frozenset({"name", "hosts", "paths", "methods", "deny", "allow", "cache", "options", "preflight"})
+_KEYS = frozenset({"name", "hosts", "paths", "methods", "deny", "allow", "cache", "options", "preflight", "deliver"})
 _ALL_KEYS = ", ".join(sorted(_KEYS))
 
 # A browser asks without cookies and credentials, so no term that looks at who asks could hold.
