@@ -49,14 +49,15 @@ def create_check(pdp: Pdp, realm: str, clock: Clock, version: str = "") -> Asgi:
     """Return the application for the listener ``check``.
 
     Args:
-        version: of the configuration, shown in every answer: after a reload it says who has decided.
+        version: of the configuration, shown in every answer but those that allow: each header costs as much as a rule.
     """
-    always = ((b"x-authgate-policy", version.encode()), (b"cache-control", b"no-store"), (b"content-length", b"0"))
+    always = ((b"cache-control", b"no-store"), (b"content-length", b"0"))
+    policy = (b"x-authgate-policy", version.encode())
     challenge = f'Basic realm="{realm}", charset="UTF-8"'.encode()
 
     async def check(scope: Scope, _: Receive, send: Send) -> None:
         if scope["path"] != "/check":
-            await _send(send, 404, always)
+            await _send(send, 404, (policy, *always))
             return
         fields = read_fields(scope["headers"])
         request = access_request(fields, clock())
@@ -73,6 +74,8 @@ def create_check(pdp: Pdp, realm: str, clock: Clock, version: str = "") -> Asgi:
                 request, presented, identity_wanted=wanted
             )
         headers = answer_headers(given, pdp.policy.groups)
+        if given.decision.outcome is not Outcome.ALLOW:
+            headers.append(policy)
         if given.decision.outcome is Outcome.LOGIN and isinstance(request, AccessRequest):
             headers += login_headers(fields, pdp, request, challenge)
         headers += always
@@ -216,10 +219,8 @@ def identity_headers(subject: Subject, named_groups: frozenset[str]) -> tuple[tu
     groups = sorted(named_groups.intersection(prefix + group for group in subject.groups or ()))
     written = ",".join(quote(group, _SAFE_IN_HEADERS) for group in groups)
     overflow = len(written) > _MAX_GROUPS
-    user = _user_header(subject)
     headers = [
-        user,
-        (b"remote-user", user[1]),
+        (b"remote-user", quote(subject.id, _SAFE_IN_HEADERS).encode()),
         (b"remote-groups", b"" if overflow else written.encode()),
         (b"remote-name", _claim(subject, "name")),
         (b"remote-email", _claim(subject, "email")),
