@@ -23,8 +23,8 @@ log = logging.getLogger("authgate")
 MAX_WAITING = 10_000
 
 # Seconds in which lines gather, and how many are then made in one go before decisions get a turn.
-_GATHER = 0.05
-_AT_ONCE = 128
+_GATHER = 0.1
+_AT_ONCE = 256
 _TURN = 0.001
 
 # Seconds that the end of a worker waits for a disk.
@@ -90,8 +90,9 @@ class Trail(Generic[_Entry]):
         while not self._closing.is_set():
             self._wake.wait()
             self._wake.clear()
-            self._reopen()
             self._closing.wait(_GATHER)
+            # Behind the wait: what was said after the signal goes into the new file.
+            self._reopen()
             self._write_all()
             # In this order: what is appended in between either is seen here or sets the event.
             self._asleep = True
@@ -111,8 +112,11 @@ class Trail(Generic[_Entry]):
             log.warning("the audit file cannot be opened again: %s; the old one is used on", why)
 
     def _write_all(self) -> None:
-        while self._waiting:
-            entries = [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))]
+        # What waits now, and not what comes meanwhile: each small batch would take the interpreter away from decisions.
+        left = len(self._waiting)
+        while left:
+            entries = [self._waiting.popleft() for _ in range(min(left, _AT_ONCE))]
+            left -= len(entries)
             missing = self.dropped - self._told
             if missing and self._write([self._tell(missing)]):
                 self._told += missing

@@ -177,6 +177,7 @@ def test_moved_audit_file_is_left_at_sigusr1() -> None:
         config.write_text(CONFIG)
         with servers.authgate(config) as server:
             asked(check)
+            servers.eventually(file.read_text, "a line in the file", server)
             file.rename(folder / "audit.jsonl.1")
             server.process.send_signal(signal.SIGUSR1)
             servers.eventually(file.exists, "the file is made again", server)
