@@ -2,13 +2,19 @@
 # root runs this.
 
 PORT ?= 8080
+SERVER ?= nginx
 
 # Named by what they are for; `program:package`, or `file:package`. Playwright's own node needs libatomic.
 RUN_PACKAGES = nginx:nginx
+SERVER_nginx = $(RUN_PACKAGES)
+SERVER_apache = apache2:apache2
 TEST_PACKAGES = $(RUN_PACKAGES) apache2:apache2 chromium:chromium curl:curl htpasswd:apache2-utils wrk:wrk \
-	/usr/lib/$(shell uname -m)-linux-gnu/libatomic.so.1:libatomic1
+	/usr/lib/$(shell uname -m)-linux-gnu/libatomic.so.1:libatomic1 \
+	/usr/lib/apache2/modules/mod_xsendfile.so:libapache2-mod-xsendfile
 INSTALL_PACKAGES = debootstrap:debootstrap unshare:util-linux
-BENCH_PACKAGES = $(RUN_PACKAGES) wrk:wrk
+APACHE_MODULES = /usr/lib/apache2/modules
+BENCH_PACKAGES = $(RUN_PACKAGES) wrk:wrk apache2:apache2 $(APACHE_MODULES)/mod_xsendfile.so:libapache2-mod-xsendfile \
+	$(APACHE_MODULES)/mod_python.so:libapache2-mod-python
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell \
 	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
@@ -20,10 +26,10 @@ export XDG_CACHE_HOME = $(CURDIR)/.venv/.cache
 
 .PHONY: run test test-install check bench clean
 
-# A demonstration on http://127.0.0.1:8080/, or make run PORT=9000.
+# A demonstration on http://127.0.0.1:8080/, or make run PORT=9000, or make run SERVER=apache.
 run: .venv/.package
-	@$(call require,$(RUN_PACKAGES))
-	@.venv/bin/authgate demo --port $(PORT)
+	@$(call require,$(SERVER_$(SERVER)))
+	@.venv/bin/authgate demo --port $(PORT) --server $(SERVER)
 
 test: .venv/.dev
 	@$(call require,$(TEST_PACKAGES))

@@ -1,10 +1,6 @@
 """`python -m benchmarks`: every figure, some minutes."""
 
-from benchmarks import checking, deciding, loading, operating, reloading
+from benchmarks import checking, deciding, deliver, fastcgi, loading, operating, reloading, rewritemap
 
-deciding.main()
-checking.main()
-loading.main()
-operating.main()
-reloading.main()
-operating.main()
+for benchmark in (deciding, checking, loading, reloading, operating, fastcgi, rewritemap, deliver):
+    benchmark.main()

@@ -30,6 +30,9 @@ _START = 30.0
 # After it a program that was asked to stop is killed; the service itself needs at most 15 s.
 _STOP = 20.0
 
+# Debian's, and Red Hat's.
+_APACHE_MODULES = (Path("/usr/lib/apache2/modules"), Path("/usr/lib64/httpd/modules"))
+
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 _GUIDE = """
@@ -49,14 +52,17 @@ _Program = subprocess.Popen[str]
 
 @click.command
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="On 127.0.0.1.")
-def demo(port: int) -> None:
-    """Run authgate with sample files and users behind nginx, for a first look."""
+@click.option(
+    "--server", type=click.Choice(["nginx", "apache"]), default="nginx", show_default=True, help="The web server."
+)
+def demo(port: int, server: str) -> None:
+    """Run authgate with sample files and users behind a web server, for a first look."""
     _require_free(port)
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
     try:
         with _temporary_folder() as folder:
-            _run(folder, port)
+            (_run_behind_apache if server == "apache" else _run)(folder, port)
     except KeyboardInterrupt:
         complain("stopped")
     except ConfigError as error:
@@ -92,24 +98,39 @@ def _temporary_folder() -> Iterator[Path]:
 
 
 def _run(folder: Path, port: int) -> None:
-    # Debian has it in /usr/sbin, which is not in the PATH of people who are not root.
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    nginx = _find("nginx")
     settings = lay_out(folder, port, nginx=nginx is not None)
-
-    def announce() -> None:
-        origin = f"http://127.0.0.1:{port}"
-        click.echo(_GUIDE.format(origin=origin, folder=folder), err=True)
-        complain(f"ready {origin}/")
-
     if nginx is None:
         complain("development only: without nginx the files are served by Python", "apt install nginx")
-        serve_files(settings, folder / "site", port, announce)
+        serve_files(settings, folder / "site", port, lambda: _announce(folder, port))
         fail("authgate has ended, and so does the demonstration")
-    else:
-        _run_behind(nginx, folder, port, announce)
+    command = [nginx, "-p", f"{folder}/", "-e", "logs/error.log", "-c", "nginx.conf"]
+    _run_behind("nginx", command, folder, port)
 
 
-def _run_behind(nginx: str, folder: Path, port: int, announce: Callable[[], None]) -> None:
+def _run_behind_apache(folder: Path, port: int) -> None:
+    apache = _find("apache2")
+    modules = next((path for path in _APACHE_MODULES if (path / "mod_authnz_fcgi.so").exists()), None)
+    if apache is None or modules is None:
+        fail(
+            "Apache is not installed, or not with mod_authnz_fcgi", "apt install apache2, or leave out --server apache"
+        )
+    lay_out(folder, port, apache=modules)
+    _run_behind("apache", [apache, "-DFOREGROUND", "-f", str(folder / "apache.conf")], folder, port)
+
+
+def _find(program: str) -> str | None:
+    # Debian has it in /usr/sbin, which is not in the PATH of people who are not root.
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+
+
+def _announce(folder: Path, port: int) -> None:
+    origin = f"http://127.0.0.1:{port}"
+    click.echo(_GUIDE.format(origin=origin, folder=folder), err=True)
+    complain(f"ready {origin}/")
+
+
+def _run_behind(name: str, command: list[str], folder: Path, port: int) -> None:
     ready = threading.Event()
 
     def hear(line: str) -> None:
@@ -121,10 +142,9 @@ def _run_behind(nginx: str, folder: Path, port: int, announce: Callable[[], None
     with ExitStack() as stack:
         programs = {"authgate": stack.enter_context(_running(_service(folder), hear))}
         _await(ready.is_set, programs)
-        command = [nginx, "-p", f"{folder}/", "-e", "logs/error.log", "-c", "nginx.conf"]
-        programs["nginx"] = stack.enter_context(_running(command, _print))
+        programs[name] = stack.enter_context(_running(command, _print))
         _await(lambda: _answers(port), programs)
-        announce()
+        _announce(folder, port)
         # Only to see that one has ended; which one, `_require_running` finds out.
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         _require_running(programs)
@@ -145,7 +165,7 @@ def _running(command: list[str], hear: Callable[[str], None]) -> Iterator[_Progr
     package = str(Path(authgate.__file__).parent.parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))}
     # In a group of its own: Ctrl-C in a terminal reaches this process alone, which then ends the others in order.
-    with subprocess.Popen(  # noqa: S603 - nginx, and this program itself
+    with subprocess.Popen(  # noqa: S603 - a web server, and this program itself
         command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0, env=environment
     ) as program:
         listener = threading.Thread(target=_relay, args=(program.stderr, hear))
@@ -187,7 +207,7 @@ def _require_running(programs: Mapping[str, _Program]) -> None:
 
 
 def _answers(port: int) -> bool:
-    """Tell whether nginx serves the start page, and so has asked authgate."""
+    """Tell whether the web server serves the start page, and so has asked authgate."""
     connection = HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", "/")
