@@ -92,7 +92,8 @@ class Pdp:
         if identity_wanted and decision.allowed:
             if facts.identity is None:
                 return None
-            decision = decision._replace(identity=facts.identity)
+            if decision.identity is not facts.identity:
+                decision = decision._replace(identity=facts.identity)
         return self._give(decision, request, facts)
 
     async def evaluate(self, request: AccessRequest, presented: Presented, *, identity_wanted: bool = False) -> Answer:

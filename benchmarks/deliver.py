@@ -1,27 +1,19 @@
 """X-Sendfile over a unix socket, behind the same Apache as a mod_python handler that only returns OK."""
 
 import asyncio
-import hashlib
 import sys
-import time
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from authgate.config import Settings, load
-from authgate.credentials.session import KIND, Sessions, decode
-from authgate.credentials.users import LocalUsers
-from authgate.model import Subject
-from authgate.stores.cache import CachedRecords
-from authgate.stores.sqlite import SqliteStore
 from benchmarks.pairs import median_ratio, requests_per_second
+from benchmarks.site import log_in, write_people
 from tests import servers
 from tests.delivery.site import LOADED, apache
 
 SECONDS = 4
-USERS = 100
 SESSIONS = 2_000
 RULES = 1_000
 
@@ -110,7 +102,7 @@ def _site(workers: int) -> Iterator[_Site]:
         (folder / "handlers").mkdir(mode=0o755)
         (folder / "handlers" / "only_ok.py").write_text(_HANDLER)
         settings = _configure(folder, files, ports["deliver"], workers)
-        (folder / "cookies").write_text("\n".join(asyncio.run(_log_in(settings))))
+        (folder / "cookies").write_text("\n".join(asyncio.run(log_in(settings, SESSIONS))))
         script = folder / "random.lua"
         script.write_text(_LUA.replace("FILE", str(folder / "cookies")).replace("RULES", str(RULES)))
         text = _APACHE.format(**ports, socket=settings.deliver_socket, files=files, handlers=folder / "handlers")
@@ -130,27 +122,13 @@ def _configure(folder: Path, files: Path, port: int, workers: int) -> Settings:
     )
     (folder / "authgate.toml").write_text(
         f'workers = {workers}\n[[sites]]\norigin = "http://127.0.0.1:{port}"\n'
-        '[users]\nhtpasswd = "users"\ngroups = "groups"\n[listen]\ndeliver = "unix:run/deliver.sock"\n'
+        '[users]\nhtpasswd = "users.htpasswd"\ngroups = "groups"\n[listen]\ndeliver = "unix:run/deliver.sock"\n'
         + (f'group = "{group}"\n' if group else "")
         + rules
     )
-    names = [f"user{n}" for n in range(USERS)]
-    digest = b64encode(hashlib.sha1(b"secret").digest()).decode()
-    (folder / "users").write_text("".join(f"{name}:{{SHA}}{digest}\n" for name in names))
-    (folder / "groups").write_text("".join(f"g{n}: {' '.join(names)}\n" for n in range(10)))
+    write_people(folder)
     (folder / "state").mkdir()
     return load(folder / "authgate.toml")
-
-
-async def _log_in(settings: Settings) -> list[str]:
-    users = LocalUsers(settings.htpasswd, settings.groups)
-    users.load()
-    store = SqliteStore(Path(settings.store.removeprefix("sqlite:")), time.time)
-    records = CachedRecords(store, KIND, decode, 1)
-    sessions = Sessions(records, store, users, settings.idle_timeout, settings.lifetime, time.time)
-    cookies = [await sessions.begin(Subject("", f"user{n % USERS}"), settings.sites[0]) for n in range(SESSIONS)]
-    await store.aclose()
-    return cookies
 
 
 if __name__ == "__main__":

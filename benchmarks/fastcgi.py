@@ -1,11 +1,8 @@
 """Apache asking authgate over FastCGI, and the same Apache asking an authorizer that only says 200."""
 
 import asyncio
-import hashlib
 import struct
 import sys
-import time
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,12 +10,8 @@ from pathlib import Path
 import uvloop
 
 from authgate.config import Settings, load
-from authgate.credentials.session import KIND, Sessions, decode
-from authgate.credentials.users import LocalUsers
-from authgate.model import Subject
-from authgate.stores.cache import CachedRecords
-from authgate.stores.sqlite import SqliteStore
 from benchmarks.pairs import median_ratio, requests_per_second
+from benchmarks.site import log_in, write_people
 from tests import servers
 
 SECONDS = 5
@@ -111,7 +104,7 @@ def _site() -> Iterator[tuple[dict[str, int], Path]]:
         asked = ("authgate", *STUBS)
         ports = {name: servers.free_port() for name in (*asked, "none", *(f"{name}-fastcgi" for name in asked))}
         settings = _configure(folder, ports)
-        cookies = asyncio.run(_log_in(settings))
+        cookies = asyncio.run(log_in(settings, SESSIONS))
         for n in range(RULES):
             (folder / "files" / f"d{n}").mkdir(parents=True)
             (folder / "files" / f"d{n}" / "file.txt").write_bytes(b"x" * 1024)
@@ -158,23 +151,9 @@ def _configure(folder: Path, ports: dict[str, int]) -> Settings:
         '[users]\nhtpasswd = "users.htpasswd"\ngroups = "groups"\n'
         f'[listen]\nfastcgi = "127.0.0.1:{ports["authgate-fastcgi"]}"\nfastcgi_secret_file = "secret"\n{rules}'
     )
-    names = [f"user{n}" for n in range(100)]
-    digest = b64encode(hashlib.sha1(b"secret").digest()).decode()
-    (folder / "users.htpasswd").write_text("".join(f"{name}:{{SHA}}{digest}\n" for name in names))
-    (folder / "groups").write_text("".join(f"g{n}: {' '.join(names)}\n" for n in range(10)))
+    write_people(folder)
     (folder / "state").mkdir()
     return load(folder / "authgate.toml")
-
-
-async def _log_in(settings: Settings) -> list[str]:
-    users = LocalUsers(settings.htpasswd, settings.groups)
-    users.load()
-    store = SqliteStore(Path(settings.store.removeprefix("sqlite:")), time.time)
-    records = CachedRecords(store, KIND, decode, 1)
-    sessions = Sessions(records, store, users, settings.idle_timeout, settings.lifetime, time.time)
-    cookies = [await sessions.begin(Subject("", f"user{n % 100}"), settings.sites[0]) for n in range(SESSIONS)]
-    await store.aclose()
-    return cookies
 
 
 def _apache(folder: Path, ports: dict[str, int]) -> str:

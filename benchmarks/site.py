@@ -73,7 +73,7 @@ def measured_site(
         ports = {name: servers.free_port() for name in ("authgate", "bare", "direct", "return", "starlette")}
         settings = _configure(folder, ports["authgate"], more, listen, passwords)
         _files(folder / "files")
-        cookies = asyncio.run(_log_in(settings))
+        cookies = asyncio.run(log_in(settings))
         stack.enter_context(_child("bare", folder / "bare.sock"))
         starlette = stack.enter_context(_child("starlette", folder / "starlette.sock", folder / "files/big.bin"))
         first = _first_answer(settings)
@@ -116,13 +116,18 @@ def _configure(folder: Path, port: int, more: str, listen: str, passwords: Mappi
         + rules
         + '[[rules]]\nname = "big"\npaths = ["/big.bin"]\nallow = ["authenticated"]\n'
     )
+    write_people(folder, passwords)
+    (folder / "state").mkdir()
+    return load(folder / "authgate.toml")
+
+
+def write_people(folder: Path, passwords: Mapping[str, str] = {}) -> None:
+    """Write users.htpasswd and groups: USERS people, all in ten groups, and `passwords`, lines of others by name."""
     names = [f"user{n}" for n in range(USERS)]
     digest = b64encode(hashlib.sha1(b"secret").digest()).decode()
     lines = {**dict.fromkeys(names, f"{{SHA}}{digest}"), **passwords}
     (folder / "users.htpasswd").write_text("".join(f"{name}:{line}\n" for name, line in lines.items()))
     (folder / "groups").write_text("".join(f"g{n}: {' '.join(names)}\n" for n in range(10)))
-    (folder / "state").mkdir()
-    return load(folder / "authgate.toml")
 
 
 def _files(folder: Path) -> None:
@@ -134,13 +139,14 @@ def _files(folder: Path) -> None:
             big.write(bytes(1 << 20))
 
 
-async def _log_in(settings: Settings) -> list[str]:
+async def log_in(settings: Settings, sessions: int = SESSIONS) -> list[str]:
+    """Begin so many sessions and return their cookies."""
     users = LocalUsers(settings.htpasswd, settings.groups)
     users.load()
     store = SqliteStore(Path(settings.store.removeprefix("sqlite:")), time.time)
     records = CachedRecords(store, KIND, decode, 1)
-    sessions = Sessions(records, store, users, settings.idle_timeout, settings.lifetime, time.time)
-    cookies = [await sessions.begin(Subject("", f"user{n % USERS}"), settings.sites[0]) for n in range(SESSIONS)]
+    begin = Sessions(records, store, users, settings.idle_timeout, settings.lifetime, time.time).begin
+    cookies = [await begin(Subject("", f"user{n % USERS}"), settings.sites[0]) for n in range(sessions)]
     await store.aclose()
     return cookies
 

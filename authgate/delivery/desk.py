@@ -8,15 +8,14 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from authgate.config import Settings
-from authgate.credentials import Credentials, Presented
+from authgate.credentials import Credentials
 from authgate.delivery.files import Found, look
 from authgate.delivery.headers import Header, content_disposition, sending
 from authgate.delivery.pages import Pages
 from authgate.model import AccessRequest, Outcome, Reason, Subject
-from authgate.networks import Address
 from authgate.pdp import Answer, Pdp
 from authgate.policy.delivery import Delivery
-from authgate.protocols.subrequest import Fields, login_headers
+from authgate.protocols.subrequest import Fields, login_headers, presented
 from authgate.stores import Clock
 
 log = logging.getLogger("authgate")
@@ -40,8 +39,8 @@ class Desk:
         """Return the headers of the answer that stands for a file, or an answer that is none."""
         if isinstance(request, Reason):
             return await self._pages.refused(self._pdp.refuse(request), fields)
-        presented = _presented(fields, request.address)
-        given = self._pdp.evaluate_at_once(request, presented) or await self._pdp.evaluate(request, presented)
+        shown = presented(fields, request.address)
+        given = self._pdp.evaluate_at_once(request, shown) or await self._pdp.evaluate(request, shown)
         if not given.decision.allowed:
             return await self._refused(given, request, fields)
         delivery = self._deliveries.get(given.decision.rule)
@@ -102,15 +101,6 @@ class Desk:
             # Apache takes the type from the name in the address, and a folder's has none.
             headers.append((b"content-type", b"text/html"))
         return headers
-
-
-def _presented(fields: Fields, address: Address | None) -> Presented:
-    return Presented(
-        fields.get(b"cookie", b"").decode("latin-1"),
-        fields.get(b"authorization", b"").decode("latin-1"),
-        fields.get(b"x-authgate-user", b"").decode("latin-1"),
-        address,
-    )
 
 
 @lru_cache(maxsize=4096)

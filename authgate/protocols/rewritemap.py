@@ -38,8 +38,10 @@ _NAMES = (
 
 # What mod_unique_id writes, and what int:escape (ap_os_escape_path) leaves as it is.
 _NONCE = rb"([A-Za-z0-9@_-]{1,64})"
-_PLAIN = rb"[A-Za-z0-9$_.+!*'(),:;@&=/~-]*+"
-_FIELD = rb"(" + _PLAIN + rb"(?:%[0-9A-Fa-f]{2}" + _PLAIN + rb")*+)"
+# Not possessive: until Python 3.11.5 `re` let such a group match less than it had taken, and "%" passed for an escape
+# (gh-106052). Nothing is tried twice either way: no two parts of this can begin with the same byte.
+_PLAIN = rb"[A-Za-z0-9$_.+!*'(),:;@&=/~-]*"
+_FIELD = rb"(" + _PLAIN + rb"(?:%[0-9A-Fa-f]{2}" + _PLAIN + rb")*)"
 _QUESTION = re.compile(b" ".join([_NONCE, *[_FIELD] * len(_NAMES)]))
 _BEGINNING = re.compile(_NONCE + rb"(?![^ ])")
 

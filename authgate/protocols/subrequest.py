@@ -68,10 +68,10 @@ def create_check(pdp: Pdp, realm: str, clock: Clock, version: str = "") -> Asgi:
         elif target is not None and not is_plain_target(target.decode("latin-1")):
             given = pdp.refuse(Reason.AMBIGUOUS_PATH, request)
         else:
-            presented = _presented(fields, request.address)
+            shown = presented(fields, request.address)
             wanted = target is not None
-            given = pdp.evaluate_at_once(request, presented, identity_wanted=wanted) or await pdp.evaluate(
-                request, presented, identity_wanted=wanted
+            given = pdp.evaluate_at_once(request, shown, identity_wanted=wanted) or await pdp.evaluate(
+                request, shown, identity_wanted=wanted
             )
         headers = answer_headers(given, pdp.policy.groups)
         if given.decision.outcome is not Outcome.ALLOW:
@@ -164,7 +164,8 @@ class ClientFields(Mapping[str, str]):
         return sum(1 for _ in self)
 
 
-def _presented(fields: Fields, address: Address | None) -> Presented:
+def presented(fields: Fields, address: Address | None) -> Presented:
+    """Return what may prove who asks."""
     return Presented(
         fields.get(b"cookie", b"").decode("latin-1"),
         fields.get(b"authorization", b"").decode("latin-1"),
