@@ -37,14 +37,14 @@ from authgate.web import create_web
 log = logging.getLogger("authgate")
 
 # A change of the user or group file acts within 2 s of a complete write; for 1 s of them it must stand unchanged.
-_TICK = 0.25
+TICK = 0.25
 
 # Expired records go in small steps, so that no login waits long for its turn. Every worker does it, which is harmless.
 _PURGE_EVERY = 10.0
 _PURGE_LIMIT = 500
 
 # Some 500 bytes each. Who is pushed out costs one read of the store.
-_CACHED_SESSIONS = 50_000
+CACHED_SESSIONS = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ class Worker:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(TICK)
             self.users.poll(time.monotonic())
             self._publish()
 
@@ -166,7 +166,7 @@ def create_worker(settings: Settings, row: Row | None = None) -> Worker:
     directory = Directory(code.functions.get(settings.verify or ""), code.functions.get(settings.lookup or ""))
     store = open_store(settings.store, clock)
     people = People(directory, clock)
-    records = CachedRecords(store, KIND, decode, _CACHED_SESSIONS)
+    records = CachedRecords(store, KIND, decode, CACHED_SESSIONS)
     sessions = Sessions(records, store, users, settings.idle_timeout, settings.lifetime, clock, people)
     passwords = Passwords(users)
     brakes = Brakes(store, clock)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -103,10 +104,13 @@ def make_file(path: bytes, content: bytes) -> None:
 def require(program: str) -> str:
     """Return the path of a program; without it skip the test, or fail it where everything has to be there."""
     found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        missing = f"{program} is not installed"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
-    return found
+    return lacking(f"{program} is not installed") if found is None else found
+
+
+def lacking(what: str) -> NoReturn:
+    """Skip the test because something is not there, or fail it where everything has to be there."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
+    raise AssertionError("unreachable")
 
 
 def nginx_group() -> str | None:

@@ -17,7 +17,6 @@ from authgate.config import Settings
 from authgate.credentials import Credentials
 from authgate.delivery.desk import Desk
 from authgate.model import AccessRequest, Reason
-from authgate.paths import is_plain_target
 from authgate.pdp import Pdp
 from authgate.protocols.subrequest import Asgi, Fields, Receive, Scope, Send, access_request, read_fields
 from authgate.stores import Clock
@@ -65,6 +64,4 @@ def _request(fields: Fields, now: float) -> AccessRequest | Reason:
     # this would be one to the brakes.
     if not fields.get(b"x-authgate-client"):
         return Reason.CONFLICTING_HEADERS
-    if not is_plain_target(fields[b"x-authgate-uri"].decode("latin-1")):
-        return Reason.AMBIGUOUS_PATH
     return access_request(fields, now)

@@ -2,8 +2,6 @@
 
 import logging
 import os
-from functools import lru_cache
-from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -12,17 +10,17 @@ from authgate.credentials import Credentials
 from authgate.delivery.files import Found, look
 from authgate.delivery.headers import Header, content_disposition, sending
 from authgate.delivery.pages import Pages
-from authgate.model import AccessRequest, Outcome, Reason, Subject
+from authgate.model import AccessRequest, Outcome, Reason
+from authgate.paths import is_plain_target
 from authgate.pdp import Answer, Pdp
 from authgate.policy.delivery import Delivery
-from authgate.protocols.subrequest import Fields, login_headers, presented
+from authgate.protocols.subrequest import Fields, login_headers, presented, user_header
 from authgate.stores import Clock
 
 log = logging.getLogger("authgate")
 
 _INDEX = "index.html"
 _DELIVERED = frozenset({"GET", "HEAD"})
-_SAFE_IN_HEADERS = " @+/"  # beside letters, digits and _.-~
 
 
 class Desk:
@@ -39,6 +37,8 @@ class Desk:
         """Return the headers of the answer that stands for a file, or an answer that is none."""
         if isinstance(request, Reason):
             return await self._pages.refused(self._pdp.refuse(request), fields)
+        if not is_plain_target(fields[b"x-authgate-uri"].decode("latin-1")):
+            return await self._pages.refused(self._pdp.refuse(Reason.AMBIGUOUS_PATH, request), fields)
         shown = presented(fields, request.address)
         given = self._pdp.evaluate_at_once(request, shown) or await self._pdp.evaluate(request, shown)
         if not given.decision.allowed:
@@ -93,7 +93,7 @@ class Desk:
         subject = given.decision.identity.subject
         if subject is not None and not subject.is_anonymous:
             # For the web server's log. nginx drops it; deploy/apache takes it away from what clients get.
-            headers.append(_user(subject))
+            headers.append(user_header(subject))
         if delivery.disposition:
             name = path.rpartition("/")[2]
             headers.append((b"content-disposition", content_disposition(delivery.disposition, name)))
@@ -101,11 +101,6 @@ class Desk:
             # Apache takes the type from the name in the address, and a folder's has none.
             headers.append((b"content-type", b"text/html"))
         return headers
-
-
-@lru_cache(maxsize=4096)
-def _user(subject: Subject) -> Header:
-    return b"x-authgate-user", quote(subject.id, _SAFE_IN_HEADERS).encode()
 
 
 def _find(delivery: Delivery, path: str) -> Found | None:

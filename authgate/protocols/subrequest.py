@@ -186,7 +186,7 @@ def answer_headers(given: Answer, named_groups: frozenset[str]) -> list[tuple[by
     if decision.outcome is Outcome.ALLOW:
         headers += identity_headers(subject, named_groups)
     else:
-        headers.append(_user_header(subject))
+        headers.append(user_header(subject))
     return headers
 
 
@@ -203,8 +203,9 @@ def _decision_headers(
 
 
 @lru_cache(maxsize=4096)
-def _user_header(subject: Subject) -> tuple[bytes, bytes]:
-    # For the web server's log; `Remote-User` on a refusal could be taken for a yes by what reads answers of others.
+def user_header(subject: Subject) -> tuple[bytes, bytes]:
+    """Return who asked, for the web server's log."""
+    # `Remote-User` on a refusal could be taken for a yes by what reads answers of others.
     return b"x-authgate-user", quote(subject.id, _SAFE_IN_HEADERS).encode()
 
 

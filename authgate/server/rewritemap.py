@@ -30,6 +30,7 @@ from typing import Any, Self
 
 import uvloop
 
+from authgate.app import CACHED_SESSIONS, TICK
 from authgate.config import Settings
 from authgate.credentials import Credentials
 from authgate.credentials.session import KIND, SessionData, Sessions, decode
@@ -58,8 +59,6 @@ _QUIET = 0.2
 _WARM = 1.0
 
 _PIECE = 1 << 13
-_CACHED_SESSIONS = 50_000
-_USERS_EVERY = 0.25
 _LOOK_EVERY = 1.0
 
 # While another policy is read in a thread, answers wait this long for their turn, several times each.
@@ -153,7 +152,7 @@ class _Decider:
         users = LocalUsers(settings.htpasswd, settings.groups)
         users.load()
         store = open_store(settings.store, clock)
-        records = CachedRecords(store, KIND, decode, _CACHED_SESSIONS)
+        records = CachedRecords(store, KIND, decode, CACHED_SESSIONS)
         sessions = Sessions(records, store, users, settings.idle_timeout, settings.lifetime, clock)
         audit = Audit(settings, clock)
         pdp = Pdp(
@@ -195,7 +194,7 @@ class _Decider:
     async def _watch(self) -> None:
         audited = _which_file(self.settings.audit_file)
         while True:
-            await asyncio.sleep(_USERS_EVERY)
+            await asyncio.sleep(TICK)
             self.users.poll(time.monotonic())
             found = _which_file(self.settings.audit_file)
             if found != audited:

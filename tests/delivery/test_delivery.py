@@ -1,6 +1,7 @@
 """The listener ``deliver``: what is read of a request, and what the web server is told."""
 
 import asyncio
+import json
 import logging
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -80,8 +81,10 @@ class Door:
             "workers": 1,
             "sites": [{"origin": f"https://{HOST}"}],
             "users": {"htpasswd": "users", "groups": "groups"},
+            "audit": {"file": "audit.log"},
             "rules": rules,
         }
+        self.audited = folder / "audit.log"
         self.worker: Worker = create_worker(parse(document, folder / "authgate.toml"))
 
     def ask(
@@ -207,6 +210,17 @@ def test_a_target_with_two_readings_is_refused(door: Door, target: str) -> None:
 
     assert (reply.status, reply.file) == (403, None)
     assert "more than one way" in reply.body.decode()
+
+
+def test_who_tries_a_target_with_two_readings_is_in_the_audit() -> None:
+    with open_folder() as folder:
+        door = Door(folder)
+        door.ask("/public/a%2f..%2fstaff")
+        door.worker.audit.close()
+
+        (line,) = map(json.loads, door.audited.read_text().splitlines())
+
+    assert (line["reason"], line["path"], line["address"]) == ("ambiguous_path", "/public/a/../staff", "192.0.2.1")
 
 
 def test_an_empty_target_is_refused(door: Door) -> None:
