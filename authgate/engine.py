@@ -110,7 +110,8 @@ def _login_may_help(rule: Rule, asked: Question) -> bool:
     """Tell whether the rule could admit this request if only its identity atoms were different."""
     if any(not term.asks_identity and term.refuses(asked) is True for term in rule.deny):
         return False
-    return rule.allow is None or any(term.holds_for_somebody(asked) for term in rule.allow)
+    admitting = rule.admitting(asked.request)
+    return admitting is None or any(term.holds_for_somebody(asked) for term in admitting)
 
 
 def _second_factor_helps(rule: Rule, asked: Question) -> bool:
@@ -118,4 +119,5 @@ def _second_factor_helps(rule: Rule, asked: Question) -> bool:
     asked = asked._replace(identity=asked.identity._replace(second_factor=True))
     if any(term.refuses(asked) is True for term in rule.deny):
         return False
-    return rule.allow is None or any(term.holds(asked) is not False for term in rule.allow)
+    admitting = rule.admitting(asked.request)
+    return admitting is None or any(term.holds(asked) is not False for term in admitting)

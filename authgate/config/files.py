@@ -32,7 +32,7 @@ def read(path: Path, name: str) -> Content:
         return content, tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError([Problem(name, f"byte {error.start} is not UTF-8", "save the file as UTF-8")]) from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # tomllib.TOMLDecodeError, or that of `int` for a number of thousands of digits
         raise ConfigError([Problem(name, f"not TOML: {error}")]) from None
     except RecursionError:
         raise ConfigError([Problem(name, "not TOML: nested too deeply")]) from None

@@ -49,7 +49,7 @@ def parse_htpasswd(content: bytes, place: str) -> dict[str, str]:
 
     def refuse(number: int, what: str, name: str = "", hint: str = "") -> None:
         # Somebody who swaps the fields puts the hash where the name belongs.
-        is_hash = "$" in name or name.startswith("{") or hashes.scheme(name) is not None
+        is_hash = "$" in name or "{" in name or hashes.scheme(name) is not None
         shown = f', user "{name}"' if name and len(name) <= 64 and not is_hash else ""
         problems.append(Problem(f"{place}: line {number}{shown}", what, hint))
 

@@ -48,6 +48,11 @@ class Text:
         """The names that must be captured by every path of the rule."""
         return frozenset(self.parts[1::2])
 
+    @property
+    def names_source(self) -> bool:
+        """True when a slash is written in it; one that a visitor's path brings stands between no source and name."""
+        return any("/" in part for part in self.parts[::2])
+
 
 class Atom(ABC):
     """What all atoms have in common."""
@@ -107,7 +112,8 @@ class User(Atom):
         subject = asked.identity.subject
         if subject is None:
             return None
-        return not subject.is_anonymous and subject.id == self.name.fill(asked.captures)
+        same = not subject.is_anonymous and subject.id == self.name.fill(asked.captures)
+        return same and self.name.names_source == bool(subject.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,7 @@ class Group(Atom):
 
     def __post_init__(self) -> None:
         """Split the name once if that can be done before a request comes."""
-        object.__setattr__(self, "fixed", None if self.name.captures else _split(self.name.fill({})))
+        object.__setattr__(self, "fixed", None if self.name.captures else _split(self.name, {}))
 
     @property
     def captures(self) -> frozenset[str]:
@@ -137,16 +143,16 @@ class Group(Atom):
         subject = asked.identity.subject
         if subject is None:
             return None
-        source, name = self.fixed or _split(self.name.fill(asked.captures))
+        source, name = self.fixed or _split(self.name, asked.captures)
         if subject.is_anonymous or subject.source != source:
             return False
         return None if subject.groups is None else name in subject.groups
 
 
-def _split(group: str) -> tuple[str, str]:
+def _split(group: Text, captures: Mapping[str, str]) -> tuple[str, str]:
     """Return source and name of a group as rules write it: ``staff``, ``partner/staff``."""
-    source, slash, name = group.partition("/")
-    return (source, name) if slash else ("", source)
+    source, slash, name = group.fill(captures).partition("/")
+    return (source, name) if group.names_source else ("", source + slash + name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,9 +64,7 @@ class Term:
 
     def holds_for_somebody(self, asked: Question) -> bool:
         """Tell whether the term would hold if only its identity atoms were different; asks no handler for that."""
-        return self.asks_identity and all(
-            _may_hold(part.evaluate(asked)) for part in self.parts if not part.atom.asks_identity
-        )
+        return all(_may_hold(part.evaluate(asked)) for part in self.parts if not part.atom.asks_identity)
 
     @property
     def captures(self) -> frozenset[str]:
