@@ -28,6 +28,8 @@ from authgate.observe.board import Row
 from authgate.observe.metrics import Counts
 from authgate.pdp import Pdp
 from authgate.protocols.authorizer import Authorizer
+from authgate.protocols.forward import create_forward
+from authgate.protocols.peers import Peers, guarded_check, guarded_web
 from authgate.protocols.subrequest import create_check
 from authgate.stores import Store
 from authgate.stores.cache import CachedRecords
@@ -176,12 +178,22 @@ def create_worker(settings: Settings, row: Row | None = None) -> Worker:
     audit = Audit(settings, clock)
     counts = Counts(row) if row else None
     pdp = Pdp(settings.policy, settings.sites, credentials, handlers, node=settings.node, counts=counts, audit=audit)
-    check = create_check(pdp, settings.realm, clock, settings.version)
+    at_check, at_web = (
+        Peers(port is not None, settings.check_secret, settings.trusted_proxies)
+        for port in (settings.check_port, settings.web_port)
+    )
+    forward = create_forward(pdp, settings.realm, clock, at_check)
+    check = create_check(pdp, settings.realm, clock, settings.version, forward)
+    web = create_web(settings, credentials, sessions, logins, clock, audit)
+    if at_check.on_port:
+        check = guarded_check(check, at_check, pdp)
+    if at_web.on_port:
+        web = guarded_web(web, at_web, pdp)
     deliver = create_deliver(settings, pdp, credentials, clock)
     return Worker(
         applications={
             "check": log_arrivals(check) if settings.log_requests else check,
-            "web": create_web(settings, credentials, sessions, logins, clock, audit),
+            "web": web,
             "deliver": log_arrivals(deliver) if settings.log_requests else deliver,
         },
         authorizer=Authorizer(pdp, settings.realm, clock, settings.fastcgi_secret),

@@ -74,19 +74,21 @@ class NetworkSet:
         return False
 
 
-def client_address(peer: str, forwarded: Iterable[str], trusted: NetworkSet) -> Address | None:
+def client_address(peer: str | None, forwarded: Iterable[str], trusted: NetworkSet) -> Address | None:
     """Return the client behind trusted proxies: walk X-Forwarded-For from the right while hops are trusted.
 
     Args:
-        peer: the address the connection came from.
+        peer: the address the connection came from; None: a unix socket, whose other end is trusted.
         forwarded: the values of all X-Forwarded-For fields, in order.
         trusted: proxies whose word counts.
 
     Returns:
         None when the first hop that counts is unreadable: a guess would let a client choose its own address.
     """
-    address = parse_address(peer)
     hops = [hop.strip(" \t") for field in forwarded if field for hop in field.split(",")]
+    if peer is None:
+        peer = _without_port(hops.pop()) if hops else ""
+    address = parse_address(peer)
     while address is not None and address in trusted and hops:
         address = parse_address(_without_port(hops.pop()))
     return address

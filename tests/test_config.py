@@ -100,8 +100,8 @@ REPORTS = [
         f'{SITE}[listen]\nforward = "x"\n',
         [
             (
-                "listen.forward: unknown key; the keys here are check, web, api, fastcgi, fastcgi_secret_file, "
-                "deliver, group"
+                "listen.forward: unknown key; the keys here are check, check_secret_file, web, api, fastcgi, "
+                "fastcgi_secret_file, deliver, group"
             )
         ],
     ),
@@ -128,7 +128,10 @@ REPORTS = [
         f'{SITE}[session]\nidle_timeout = "2h"\nlifetime = "1h"\n',
         ["session.idle_timeout: longer than session.lifetime"],
     ),
-    (f'{SITE}[listen]\ncheck = "127.0.0.1:9000"\n', ['listen.check: not valid; write "unix:run/check.sock"']),
+    (
+        f'{SITE}[listen]\ncheck = "localhost:9000"\n',
+        ['listen.check: not valid; write "unix:run/check.sock", or an address and a port'],
+    ),
     (f'{SITE}[listen]\nweb = "unix:run/check.sock"\n', ["listen.web: the same socket as listen.check"]),
     (f'{SITE}[listen]\napi = "unix:run/web.sock"\n', ["listen.api: the same socket as listen.web"]),
     (f'{SITE}[listen]\napi = "127.0.0.1:9000"\n', ['listen.api: not valid; write "unix:run/api.sock"']),
@@ -314,3 +317,27 @@ def test_version_names_the_content_of_all_files(tmp_path: Path) -> None:
     assert len(first) == 12
     others = [version(f"{main}\n", RULE), version(main, f"{RULE}\n"), version(f"{main}{RULE}", ""), version(SITE, RULE)]
     assert len({first, *others}) == 5
+
+
+def test_check_and_web_may_be_ports(tmp_path: Path) -> None:
+    secret = tmp_path / "check.secret"
+    secret.touch(0o600)
+    secret.write_text("x" * 32 + "\n")
+    text = f'[listen]\ncheck = "127.0.0.1:9091"\nweb = "[::1]:9092"\ncheck_secret_file = "check.secret"\n{SITE}'
+
+    settings = parse(tomllib.loads(text), tmp_path / "authgate.toml")
+
+    assert (settings.check_port, settings.web_port) == (("127.0.0.1", 9091), ("::1", 9092))
+    assert settings.check_secret == b"x" * 32
+    # Where the files that say who serves are.
+    assert settings.check_socket == tmp_path / "run/check.sock"
+
+
+def test_trusted_proxies_are_addresses_networks_and_names() -> None:
+    settings = read(
+        f'trusted_proxies = ["192.0.2.1", "gateways"]\n[networks]\ngateways = ["10.1.0.0/16", "::1"]\n{SITE}'
+    )
+
+    assert sorted(map(str, settings.trusted_proxies)) == ["10.1.0.0/16", "192.0.2.1/32", "::1/128"]
+    assert list(read(SITE).trusted_proxies) == []
+    assert (read(SITE).check_port, read(SITE).web_port, read(SITE).check_secret) == (None, None, b"")

@@ -71,3 +71,21 @@ def test_a_network_of_one_version_does_not_cover_the_other() -> None:
 )  # fmt: skip
 def test_a_host_loses_case_port_and_one_final_dot(text: str, host: str) -> None:
     assert parse_host(text) == host
+
+
+@pytest.mark.parametrize(
+    ("hops", "wanted"),
+    [
+        ([], None),
+        ([""], None),
+        (["192.0.2.1"], "192.0.2.1"),
+        (["192.0.2.1:4711"], "192.0.2.1"),
+        (["192.0.2.9", "192.0.2.1"], "192.0.2.1"),
+        (["192.0.2.9, nonsense"], None),
+        ([f"192.0.2.9, {next(iter(TRUSTED)).network_address}"], "192.0.2.9"),
+    ],
+)
+def test_behind_a_unix_socket_the_last_hop_is_who_connected(hops: list[str], wanted: str | None) -> None:
+    client = client_address(None, hops, TRUSTED)
+
+    assert client == (None if wanted is None else parse_address(wanted))

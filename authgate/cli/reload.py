@@ -15,6 +15,7 @@ from authgate.cli.configuration import config_option, load_found
 from authgate.cli.output import complain, fail, report
 from authgate.config import Settings
 from authgate.errors import ConfigError
+from authgate.server.sockets import written
 from authgate.server.status import Status, pid_file, read_pid, read_status, status_file
 
 # Seconds until every worker must have the new policy, beside what reading it takes: the service reads it as well, on
@@ -40,14 +41,15 @@ def reload(config: Path | None) -> None:
     except ConfigError as error:
         report(error, code=1)
     limit = LIMIT + _READING * (time.monotonic() - began)
-    before = _running(settings.check_socket)
+    before = _running(settings)
     _signal(before.pid, signal.SIGHUP)
     _judge(settings, _wait(settings.check_socket, before, limit))
 
 
-def _running(check: Path) -> Status:
+def _running(settings: Settings) -> Status:
     """Return what the service that answers on `check` says about itself; exit when there is none."""
-    _ask(check)
+    _ask(settings)
+    check = settings.check_socket
     pid, status = read_pid(check), read_status(check)
     hint = "stop authgate and start it again"
     if pid is None:
@@ -59,13 +61,12 @@ def _running(check: Path) -> Status:
     return status
 
 
-def _ask(check: Path) -> str:
+def _ask(settings: Settings) -> str:
     """Return the version of the policy that decides a request; exit when nobody answers."""
+    check = written(settings.check_port) if settings.check_port else settings.check_socket
     hint = "start it: authgate serve; if listen.check was changed while it runs, it must be stopped first"
     try:
-        with socket.socket(socket.AF_UNIX) as connection, closing(HTTPConnection("authgate")) as client:
-            connection.settimeout(_ANSWER)
-            connection.connect(os.fsencode(check))
+        with _connection(settings) as connection, closing(HTTPConnection("authgate")) as client:
             client.sock = connection
             # Not /check: a question without a path would be refused, and written down as that.
             client.request("GET", "/")
@@ -74,6 +75,19 @@ def _ask(check: Path) -> str:
         fail(f"{check} may not be used", _AS_WHO)
     except (OSError, HTTPException):
         fail(f"authgate does not run: nothing answers on {check}", hint)
+
+
+def _connection(settings: Settings) -> socket.socket:
+    if settings.check_port:
+        return socket.create_connection(settings.check_port, _ANSWER)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(_ANSWER)
+    try:
+        connection.connect(os.fsencode(settings.check_socket))
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _is_alive(pid: int) -> bool:
@@ -120,7 +134,7 @@ def _judge(settings: Settings, status: Status) -> None:
             complain(line)
         fail(_STAYS)
     # Asked at last as any request would ask: files prove nothing.
-    in_force = status.version if status.version != settings.version else _ask(settings.check_socket)
+    in_force = status.version if status.version != settings.version else _ask(settings)
     if in_force != settings.version:
         fail(f"{in_force} is in force, not {settings.version}", "the files were changed meanwhile: reload again")
     if status.note:

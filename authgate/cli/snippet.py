@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -36,6 +36,8 @@ _APACHE_EXAMPLE, _APACHE_SECRET = "example-fastcgi.conf", "authgate-secret.conf"
 _APACHE_EXAMPLES = ("example-rewritemap.conf",)
 _APACHE_DELIVER = "authgate-deliver.conf"
 
+_CADDY_SNIPPETS, _CADDY_EXAMPLE = "authgate.caddy", "Caddyfile"
+
 # What example.conf is written for.
 _CHECK, _WEB = "unix:/run/authgate/check.sock", "unix:/run/authgate/web.sock"
 _FASTCGI, _DELIVER, _CONFIG = "127.0.0.1:950", "unix:/run/authgate/deliver.sock", "/etc/authgate/authgate.toml"
@@ -45,6 +47,8 @@ _HTTPS_HOST, _HTTP_HOST = "files.example.com", "intranet.example.com"
 _UNREADABLE = re.compile(r"""["'\\$;{}\s]""")
 # The same for Apache: "$" and "%" start variables, "|" ends the socket of a ProxyPass.
 _UNREADABLE_BY_APACHE = re.compile(r"""["'\\$%|{}\s]""")
+# The same for Caddy: "{" starts a placeholder, "$" in it a variable of the environment.
+_UNREADABLE_BY_CADDY = re.compile(r"""["`\\{}\s]""")
 _BLOCK = re.compile(r"(?:^#[^\n]*\n)+^server \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 _REJECT = re.compile(r"^(?: *#[^\n]*\n)* *ssl_reject_handshake on;\n", re.MULTILINE)
 _LISTENS = re.compile(r"(?:^    listen [^\n]*\n)+", re.MULTILINE)
@@ -57,6 +61,7 @@ def nginx_files(settings: Settings) -> dict[str, str]:
     Raises:
         ConfigError: a socket's path cannot be written in nginx's language.
     """
+    _check_unix(settings, "nginx", "check", "web")
     files = {name: shipped("nginx", name) for name in _INCLUDES}
     http = files["authgate-http.conf"]
     for written, key, path in ((_CHECK, "check", settings.check_socket), (_WEB, "web", settings.web_socket)):
@@ -85,6 +90,7 @@ def apache_files(settings: Settings) -> dict[str, str]:
     Raises:
         ConfigError: a path or a site's host cannot be written in Apache's language.
     """
+    _check_unix(settings, "Apache", "web")
     names = [*_APACHE_ALWAYS, *_APACHE_EXAMPLES]
     put = [("listen.web", _WEB, f"unix:{settings.web_socket}"), ("", _CONFIG, str(settings.path.absolute()))]
     if settings.fastcgi:
@@ -130,17 +136,44 @@ def apache_example(settings: Settings) -> str:
     return head + (f"{listens}\n" if listens else "") + "\n".join(blocks)
 
 
+def caddy_files(settings: Settings) -> dict[str, str]:
+    """Return what Caddy is to import, by file name.
+
+    Raises:
+        ConfigError: a socket's path cannot be written in Caddy's language.
+    """
+    _check_unix(settings, "Caddy", "check", "web")
+    text = shipped("caddy", _CADDY_SNIPPETS)
+    for written, key, path in ((_CHECK, "check", settings.check_socket), (_WEB, "web", settings.web_socket)):
+        if _UNREADABLE_BY_CADDY.search(str(path)):
+            place = f"{settings.path.name}: listen.{key}"
+            raise ConfigError([Problem(place, "Caddy cannot read this path", 'no spaces and none of " ` \\ { }')])
+        # Caddy's own form of an address: the network, a slash, and the path with its own first slash.
+        text = text.replace(f" {_in_caddys_words(written)} ", f" {_in_caddys_words(f'unix:{path}')} ")
+    return {_CADDY_SNIPPETS: text}
+
+
+def caddy_example(settings: Settings) -> str:
+    """Return blocks for the configured sites, to be completed by hand: the files' folder."""
+    head, https, http = re.split(r"^(?=# A site over )", shipped("caddy", _CADDY_EXAMPLE), flags=re.MULTILINE)
+    blocks = [
+        https.replace(f"https://{_HTTPS_HOST}", site.origin)
+        if site.scheme == "https"
+        else http.replace(f"http://{_HTTP_HOST}", site.origin)
+        for site in settings.sites
+    ]
+    return head + "\n".join(block.rstrip("\n") + "\n" for block in blocks)
+
+
 @click.command
-@click.argument("server", type=click.Choice(["nginx", "apache"]))
+@click.argument("server", type=click.Choice(["nginx", "apache", "caddy"]))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write the files there.")
 @config_option
 def snippet(server: str, out: Path | None, config: Path | None) -> None:
     """Print what the web server needs, for the configured sites and sockets."""
     settings = load_or_exit(config)
     try:
-        files = (
-            _apache(settings) if server == "apache" else {**nginx_files(settings), _EXAMPLE: nginx_example(settings)}
-        )
+        files = _FILES[server](settings)
         secret = apache_secret(settings) if _APACHE_EXAMPLE in files else ""
     except ConfigError as error:
         report(error)
@@ -164,9 +197,35 @@ def snippet(server: str, out: Path | None, config: Path | None) -> None:
     click.echo("\n".join(str(out / name) for name in [*files, *([_APACHE_SECRET] if secret else [])]))
 
 
+def _nginx(settings: Settings) -> dict[str, str]:
+    return {**nginx_files(settings), _EXAMPLE: nginx_example(settings)}
+
+
 def _apache(settings: Settings) -> dict[str, str]:
     files = apache_files(settings)
     return files | {_APACHE_EXAMPLE: apache_example(settings)} if settings.fastcgi else files
+
+
+def _caddy(settings: Settings) -> dict[str, str]:
+    return {**caddy_files(settings), _CADDY_EXAMPLE: caddy_example(settings)}
+
+
+_FILES: Mapping[str, Callable[[Settings], dict[str, str]]] = {"nginx": _nginx, "apache": _apache, "caddy": _caddy}
+
+
+def _check_unix(settings: Settings, server: str, *keys: str) -> None:
+    ports = {"check": settings.check_port, "web": settings.web_port}
+    problems = [
+        Problem(
+            f"{settings.path.name}: listen.{key}",
+            f"what is shipped for {server} speaks to a unix socket",
+            f'write {key} = "unix:run/{key}.sock"',
+        )
+        for key in keys
+        if ports[key]
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _write_secret(path: Path, text: str) -> None:
@@ -180,6 +239,8 @@ def _place(name: str, server: str) -> str:
         return "for example /etc/nginx/conf.d/authgate.conf: one server block per site, to be completed"
     if name == _APACHE_EXAMPLE:
         return "for example /etc/apache2/sites-available/authgate.conf: one virtual host per site, to be completed"
+    if name == _CADDY_EXAMPLE:
+        return "for example /etc/caddy/Caddyfile: one block per site, to be completed"
     if name in {*_APACHE_EXAMPLES, _APACHE_DELIVER}:
         return f"instead, {name}: to be completed"
     return f"/etc/{'apache2' if server == 'apache' else server}/authgate/{name}"
@@ -213,6 +274,10 @@ def _on_port(block: str, port: int) -> str:
 def _certified(settings: Settings, port: int) -> str:
     """Return the host of a site over https on this port: its certificate is the one to show to strangers."""
     return next(_in_url(site.host) for site in settings.sites if site.scheme == "https" and _port(site) == port)
+
+
+def _in_caddys_words(socket: str) -> str:
+    return socket.replace("unix:", "unix/", 1)
 
 
 def _in_url(host: str) -> str:

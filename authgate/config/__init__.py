@@ -2,26 +2,32 @@
 
 import gc
 import hashlib
-import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from authgate.config.files import LISTS, read, read_included, tables_of
-from authgate.config.origins import read_networks, read_sites
+from authgate.config.listeners import (
+    MAX_SOCKET_PATH,
+    Endpoint,
+    check_listeners,
+    optional_socket,
+    port_of,
+    read_check_secret,
+    read_fastcgi,
+    socket_path,
+    state_path,
+)
+from authgate.config.origins import read_networks, read_sites, read_trusted
 from authgate.config.schema import File, PolicyTest, read_tests, validate
-from authgate.config.secrets import read_secret
 from authgate.errors import ConfigError, Problem
 from authgate.model import Site
-from authgate.networks import NetworkSet, parse_address
+from authgate.networks import NetworkSet
 from authgate.policy import Policy, compile_policy
 
 __all__ = ["MAX_SOCKET_PATH", "PolicyTest", "Settings", "load", "parse"]
-
-# sun_path is 108 bytes (unix(7)); what is left is room for a temporary name beside it.
-MAX_SOCKET_PATH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class Settings:
         version: names the content of this file and of those it includes; 12 hex digits.
         store: ``memory:`` or ``sqlite:`` and an absolute path.
         node: names this machine at the head of every decision's id.
+        check_socket: on a port (`check_port`) there is none, and only the files beside it are.
         api_socket: None: there is no such listener.
         fastcgi: address and port of loopback; None: there is no such listener.
         fastcgi_secret: what Apache has to send there.
@@ -45,6 +52,10 @@ class Settings:
         server_login: the web server's own login is believed.
         audit_file: None: stderr.
         audit_allows: requests that may pass are audited too.
+        check_port: address and port of the listener `check`; None: it is the unix socket.
+        web_port: the same of `web`.
+        check_secret: what a web server has to say at these ports; empty: there is none.
+        trusted_proxies: whose X-Forwarded-* is believed there.
         log_requests: each question of the web server is logged; in no file, `authgate serve --log-requests` sets it.
     """
 
@@ -73,6 +84,10 @@ class Settings:
     lifetime: float
     policy: Policy
     tests: tuple[PolicyTest, ...]
+    check_port: Endpoint | None = None
+    web_port: Endpoint | None = None
+    check_secret: bytes = b""
+    trusted_proxies: NetworkSet = field(default_factory=lambda: NetworkSet(()))
     log_requests: bool = False
 
     def site(self, host: str) -> Site | None:
@@ -126,36 +141,44 @@ def parse(document: Mapping[str, object], path: Path, content: bytes = b"") -> S
     except ConfigError as error:
         problems += error.problems
     tests = read_tests(files, problems)
-    fastcgi, secret = _fastcgi(raw, path, problems)
+    fastcgi, secret = read_fastcgi(raw, path, problems)
+    check_secret = read_check_secret(raw, path, problems)
+    trusted = read_trusted(raw.trusted_proxies, networks, path, problems)
     if problems or policy is None:
         raise ConfigError(problems)
     folder = path.parent
     return Settings(
         path=path,
         version=_version([content, *(text for text, _ in included.values())]),
-        store=raw.store if raw.store == "memory:" else f"sqlite:{_state(raw.store.removeprefix('sqlite:'), folder)}",
+        store=raw.store
+        if raw.store == "memory:"
+        else f"sqlite:{state_path(raw.store.removeprefix('sqlite:'), folder)}",
         realm=raw.realm,
         workers=raw.workers,
         node=raw.node or _node(),
         sites=sites,
-        check_socket=_socket(raw.listen.check, folder),
-        web_socket=_socket(raw.listen.web, folder),
-        api_socket=_socket(raw.listen.api, folder) if raw.listen.api else None,
+        check_socket=socket_path(raw, "check", folder),
+        web_socket=socket_path(raw, "web", folder),
+        api_socket=optional_socket(raw.listen.api, folder),
         fastcgi=fastcgi,
         fastcgi_secret=secret,
-        deliver_socket=_socket(raw.listen.deliver, folder) if raw.listen.deliver else None,
+        deliver_socket=optional_socket(raw.listen.deliver, folder),
         socket_group=raw.listen.group,
         htpasswd=folder / raw.users.htpasswd if raw.users.htpasswd else None,
         groups=folder / raw.users.groups if raw.users.groups else None,
         verify=raw.users.verify,
         lookup=raw.users.lookup,
         server_login=raw.users.server_login,
-        audit_file=_state(raw.audit.file, folder) if raw.audit.file else None,
+        audit_file=state_path(raw.audit.file, folder) if raw.audit.file else None,
         audit_allows=raw.audit.allows,
         idle_timeout=raw.session.idle_timeout,
         lifetime=raw.session.lifetime,
         policy=policy,
         tests=tests,
+        check_port=port_of(raw, "check"),
+        web_port=port_of(raw, "web"),
+        check_secret=check_secret,
+        trusted_proxies=trusted,
     )
 
 
@@ -204,59 +227,7 @@ def _check_together(raw: File, path: Path, problems: list[Problem]) -> None:
     if raw.users.lookup and not (raw.users.verify or raw.users.server_login):
         message = "asked only about people of users.verify or users.server_login"
         problems.append(Problem(f"{path.name}: users.lookup", message))
-    _check_sockets(raw, path, problems)
-
-
-def _check_sockets(raw: File, path: Path, problems: list[Problem]) -> None:
-    names = {"check": raw.listen.check, "web": raw.listen.web, "api": raw.listen.api, "deliver": raw.listen.deliver}
-    sockets = {key: _socket(name, path.parent) for key, name in names.items() if name is not None}
-    taken: dict[Path, str] = {}
-    for key, where in sockets.items():
-        if len(os.fsencode(where)) > MAX_SOCKET_PATH:
-            problems.append(
-                Problem(
-                    f"{path.name}: listen.{key}", f"the path is over {MAX_SOCKET_PATH} bytes", "choose a shorter folder"
-                )
-            )
-        other = taken.setdefault(where, key)
-        if other != key:
-            # One socket for two would let what reaches the login pages reach decisions.
-            problems.append(Problem(f"{path.name}: listen.{key}", f"the same socket as listen.{other}"))
-
-
-def _fastcgi(raw: File, path: Path, problems: list[Problem]) -> tuple[tuple[str, int] | None, bytes]:
-    """Return where the FastCGI authorizer listens, and the secret that whoever asks there has to know."""
-    if raw.listen.fastcgi is None:
-        return None, b""
-    host, _, port = raw.listen.fastcgi.rpartition(":")
-    address = parse_address(host.strip("[]"))
-    place = f"{path.name}: listen.fastcgi"
-    if address is None or not address.is_loopback or int(port) > 65535:
-        problems.append(
-            Problem(place, f'"{raw.listen.fastcgi}" is no address of this machine', 'write "127.0.0.1:950"')
-        )
-        return None, b""
-    if raw.listen.fastcgi_secret_file is None:
-        hint = 'write fastcgi_secret_file = "fastcgi.secret" below it'
-        problems.append(Problem(place, "every user of this machine can connect there", hint))
-        return None, b""
-    file = path.parent / raw.listen.fastcgi_secret_file
-    return (str(address), int(port)), read_secret(file, f"{path.name}: listen.fastcgi_secret_file", problems)
-
-
-def _socket(name: str, folder: Path) -> Path:
-    return _beneath("run", "RUNTIME_DIRECTORY", name.removeprefix("unix:"), folder)
-
-
-def _state(name: str, folder: Path) -> Path:
-    return _beneath("state", "STATE_DIRECTORY", name, folder)
-
-
-def _beneath(usual: str, variable: str, name: str, folder: Path) -> Path:
-    """Return where a relative name is: beside the file, or in the directory that systemd made (systemd.exec(5))."""
-    made = os.environ.get(variable, "").partition(":")[0]
-    # systemd's directory is what the folder `run` or `state` is elsewhere.
-    return (Path(made) / name.removeprefix(f"{usual}/") if made else folder / name).absolute()
+    check_listeners(raw, path, problems)
 
 
 def _node() -> str:

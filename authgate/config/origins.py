@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from authgate.config.schema import SiteTable
 from authgate.errors import Problem
 from authgate.model import Site
-from authgate.networks import NetworkSet, parse_address, parse_network
+from authgate.networks import Network, NetworkSet, parse_address, parse_network
 
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -72,3 +73,34 @@ def read_networks(raw: Mapping[str, list[str]], path: Path, problems: list[Probl
                 problems.append(Problem(place, str(error), "write 10.0.0.0/8 or one address"))
         networks[name] = NetworkSet(parsed)
     return networks
+
+
+def read_trusted(
+    texts: Iterable[str], networks: Mapping[str, NetworkSet], path: Path, problems: list[Problem]
+) -> NetworkSet:
+    """Return the proxies whose X-Forwarded-* is believed; add what is wrong with others to `problems`.
+
+    Args:
+        networks: the named ones.
+    """
+    place = f"{path.name}: trusted_proxies"
+    trusted: list[Network] = []
+    for index, text in enumerate(texts):
+        if text in networks:
+            trusted += networks[text]
+            continue
+        try:
+            trusted.append(parse_network(text))
+        except ValueError as error:
+            hint = "write 10.0.0.0/8, one address or a name of [networks]"
+            problems.append(Problem(f"{place}[{index}]", str(error), hint))
+    # Two halves are the whole.
+    together: list[Network] = [
+        *collapse_addresses(network for network in trusted if isinstance(network, IPv4Network)),
+        *collapse_addresses(network for network in trusted if isinstance(network, IPv6Network)),
+    ]
+    everybody = [network for network in together if network.prefixlen == 0]
+    if everybody:
+        # CVE-2026-40575 (oauth2-proxy): whoever reaches the port would say which request is decided.
+        problems.append(Problem(place, f"{everybody[0]} is everybody", "name the addresses of the proxies alone"))
+    return NetworkSet(trusted)

@@ -26,8 +26,10 @@ def _seconds(value: object) -> object:
 Duration = Annotated[int, BeforeValidator(_seconds)]
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+\z")]
 Reference = Annotated[str, Field(strict=True, max_length=256, pattern=r"^\w+(?:\.\w+)*::\w+\z")]
-Address = Annotated[str, Field(strict=True, pattern=r"^(?:[0-9.]{7,15}|\[[0-9a-fA-F:.]{2,45}\]):[1-9][0-9]{0,4}\z")]
+_ADDRESS = r"(?:[0-9.]{7,15}|\[[0-9a-fA-F:.]{2,45}\]):[1-9][0-9]{0,4}"
+Address = Annotated[str, Field(strict=True, pattern=rf"^{_ADDRESS}\z")]
 SocketName = Annotated[str, Field(strict=True, pattern=r"^unix:[^\x00-\x1f\x7f]+\z")]
+Where = Annotated[str, Field(strict=True, pattern=rf"^(?:unix:[^\x00-\x1f\x7f]+|{_ADDRESS})\z")]
 
 
 class _Section(BaseModel):
@@ -40,8 +42,9 @@ class SiteTable(_Section):
 
 
 class _Listen(_Section):
-    check: SocketName = "unix:run/check.sock"
-    web: SocketName = "unix:run/web.sock"
+    check: Where = "unix:run/check.sock"
+    check_secret_file: Text | None = None
+    web: Where = "unix:run/web.sock"
     api: SocketName | None = None
     fastcgi: Address | None = None
     fastcgi_secret_file: Text | None = None
@@ -82,6 +85,7 @@ class File(_Section):
     session: _Session = _Session()
     audit: _Audit = _Audit()
     networks: dict[str, list[Text]] = {}
+    trusted_proxies: list[Text] = []
     include: list[Text] = []
 
 
@@ -116,8 +120,8 @@ _TEST_KEYS = [field.alias or name for name, field in PolicyTest.model_fields.ite
 _HINTS: Mapping[str, str] = {
     "store": 'write "memory:" or "sqlite:state/authgate.db"',
     "realm": "at most 64 printable ASCII characters, without quotes and backslashes",
-    "listen.check": 'write "unix:run/check.sock"',
-    "listen.web": 'write "unix:run/web.sock"',
+    "listen.check": 'write "unix:run/check.sock", or an address and a port',
+    "listen.web": 'write "unix:run/web.sock", or an address and a port',
     "listen.fastcgi": 'write "127.0.0.1:950"',
     "listen.deliver": 'write "unix:run/deliver.sock"',
     "listen.api": 'write "unix:run/api.sock"',

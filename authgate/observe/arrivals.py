@@ -1,4 +1,4 @@
-"""What arrived at ``/check`` and what was answered, for whoever sets up a web server: `authgate serve --log-requests`.
+"""What a web server asked and what was answered, for whoever sets one up: `authgate serve --log-requests`.
 
 Rules of this module:
 1. What is not known to be harmless is masked: a web server that hands on everything hands on secrets too.
@@ -23,13 +23,16 @@ MASK = "***"
 # What says nothing secret. Of others only the name is shown.
 _PLAIN = frozenset({
     "x-authgate-path", "x-authgate-self", "x-authgate-method", "x-authgate-host", "x-authgate-scheme",
-    "x-authgate-client", "x-authgate-user", "host", "connection", "accept", "sec-fetch-site", "sec-fetch-mode",
+    "x-authgate-client", "x-authgate-user", "x-forwarded-method", "x-forwarded-host", "x-forwarded-proto",
+    "x-forwarded-for", "host", "connection", "accept", "sec-fetch-site", "sec-fetch-mode",
     "sec-fetch-dest", "x-requested-with", "origin", "user-agent", "access-control-request-method", "content-length",
     "x-authgate-decision", "x-authgate-rule", "x-authgate-reason", "x-authgate-credential", "x-authgate-cache",
     "x-authgate-policy", "x-authgate-groups", "cache-control", "www-authenticate",
     "remote-user", "remote-groups", "remote-name", "remote-email",
 })  # fmt: skip
-_ADDRESSES = frozenset({"x-authgate-uri", "x-authgate-target", "referer", "location"})
+_ADDRESSES = frozenset({
+    "x-authgate-uri", "x-authgate-target", "x-forwarded-uri", "x-forwarded-original-uri", "referer", "location",
+})  # fmt: skip
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9-]{0,19}) +.+", re.DOTALL)
 _COOKIE_NAME = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]{1,100}")

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 from authgate.app import examine
 from authgate.config import Settings
 from authgate.errors import ConfigError, Problem
-from authgate.server.sockets import Listener, Port, inherit, listen, listen_on_port
+from authgate.server.sockets import Endpoint, Listener, Port, create_folder, inherit, listen, listen_on_port
 from authgate.server.status import pid_file, remove, write_pid
 from authgate.server.supervisor import Supervisor
 
@@ -31,13 +32,8 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
 
     examine(settings)
     with ExitStack() as stack:
-        paths = {"check": settings.check_socket, "web": settings.web_socket}
-        if settings.api_socket is not None:
-            paths["api"] = settings.api_socket
-        if settings.deliver_socket is not None:
-            paths["deliver"] = settings.deliver_socket
         place = f"{settings.path.name}: listen"
-        ports = {"fastcgi": settings.fastcgi} if settings.fastcgi else {}
+        ports, paths = _where(settings)
         inherited = inherit(place, paths, settings.socket_group, ports)
         listeners: dict[str, Listener | Port] = {}
         for name, path in paths.items():
@@ -46,14 +42,30 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         for name, endpoint in ports.items():
             listeners[name] = inherited.get(name) or listen_on_port(f"{place}.{name}", endpoint)
             stack.callback(listeners[name].close)
-        # Beside a socket that is ours now: no other authgate serves it, whatever file it may have left.
+        # Beside a socket, or for a port, that is ours now: no other authgate serves it, whatever file it may have left.
         try:
+            create_folder(settings.check_socket.parent)
             write_pid(settings.check_socket)
         except OSError as error:
             message = f"cannot write {pid_file(settings.check_socket)}: {(error.strerror or str(error)).lower()}"
             raise ConfigError([Problem(f"{settings.path.name}: listen.check", message)]) from None
         stack.callback(remove, settings.check_socket)
         return Supervisor(settings, listeners, examined).run()
+
+
+def _where(settings: Settings) -> tuple[dict[str, Endpoint], dict[str, Path]]:
+    """Return the ports and the paths of the listeners, by name."""
+    ports = {"check": settings.check_port, "web": settings.web_port, "fastcgi": settings.fastcgi}
+    paths = {
+        "check": None if settings.check_port else settings.check_socket,
+        "web": None if settings.web_port else settings.web_socket,
+        "api": settings.api_socket,
+        "deliver": settings.deliver_socket,
+    }
+    return (
+        {name: port for name, port in ports.items() if port is not None},
+        {name: path for name, path in paths.items() if path is not None},
+    )
 
 
 def log_to_stderr() -> None:

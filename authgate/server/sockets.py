@@ -179,7 +179,7 @@ def listen(place: str, path: Path, group: str | None) -> Listener:
         ConfigError: the path cannot be bound, or another authgate answers there.
     """
     try:
-        _create_folder(path.parent)
+        create_folder(path.parent)
         with _alone_in(path.parent):
             _remove_stale(place, path)
             listener = _bind(path)
@@ -221,7 +221,12 @@ def listen_on_port(place: str, endpoint: Endpoint) -> Port:
     return Port(bound)
 
 
-def _create_folder(folder: Path) -> None:
+def create_folder(folder: Path) -> None:
+    """Make a folder for sockets, or for the files beside them, if there is none.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     if not folder.is_dir():
         folder.mkdir(parents=True)
         # The web server's workers, another user, must get through, whatever umask authgate was started with.

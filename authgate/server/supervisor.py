@@ -43,7 +43,9 @@ _TAKE_OVER = 30.0
 # What the listening sockets and their neighbours were made from, and so stays until the next start.
 _FIXED = {
     "check_socket": "listen.check",
+    "check_port": "listen.check",
     "web_socket": "listen.web",
+    "web_port": "listen.web",
     "api_socket": "listen.api",
     "deliver_socket": "listen.deliver",
     "fastcgi": "listen.fastcgi",
@@ -263,7 +265,8 @@ class Supervisor:
         changed = [name for name in _FIXED if getattr(settings, name) != getattr(current, name)]
         note = ""
         if changed:
-            note = f"changed but not in force before the next start: {', '.join(_FIXED[name] for name in changed)}"
+            keys = ", ".join(dict.fromkeys(_FIXED[name] for name in changed))
+            note = f"changed but not in force before the next start: {keys}"
             log.warning("%s", note)
             settings = replace(settings, **{name: getattr(current, name) for name in changed})
         for unfinished in self._generations[1:]:

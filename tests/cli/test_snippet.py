@@ -289,3 +289,54 @@ def test_site_that_apache_cannot_name_is_refused(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert "authgate: authgate.toml: sites: Apache takes no ::1 for a ServerName" in result.stderr
+
+
+# Caddy
+
+
+def test_files_for_caddy_name_what_is_configured(tmp_path: Path) -> None:
+    listen = '[listen]\ncheck = "unix:/run/other/check.sock"\nweb = "unix:/run/other/web.sock"\n'
+    out = tmp_path / "out"
+    result = run("caddy", "--config", write_config(tmp_path, listen + SITES), "--out", out)
+
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split() == [str(out / "authgate.caddy"), str(out / "Caddyfile")]
+    text = (out / "authgate.caddy").read_text()
+    assert re.findall(r"unix/\S+", text) == [f"unix//run/other/{name}.sock" for name in ("check", "web", "web")]
+    example = (out / "Caddyfile").read_text()
+    assert re.findall(r"^(https?://\S*) \{", example, re.MULTILINE) == [
+        "http://",
+        "https://media.example.org",
+        "https://files.example.org:8443",
+        "http://[::1]:8080",
+    ]
+
+
+def test_caddy_takes_what_is_printed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("caddy", "--config", write_config(tmp_path), "--out", out / "authgate").exit_code == 0
+    (out / "authgate" / "Caddyfile").rename(out / "Caddyfile")
+
+    command = [servers.require("caddy"), "adapt", "--adapter", "caddyfile", "--config", str(out / "Caddyfile")]
+    subprocess.run(command, check=True, capture_output=True, timeout=30, env={"HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize("name", ["a b", "a`b", "a{b}", 'a"b'])
+def test_socket_path_that_caddy_would_read_otherwise_is_refused(tmp_path: Path, name: str) -> None:
+    result = run("caddy", "--config", write_config(tmp_path, f"[listen]\nweb = '''unix:/run/{name}/w.sock'''\n{SITES}"))
+
+    assert result.exit_code == 2
+    assert "listen.web: Caddy cannot read this path" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("server", "keys"), [("nginx", ["check", "web"]), ("apache", ["web"]), ("caddy", ["check", "web"])]
+)
+def test_what_is_shipped_speaks_to_unix_sockets(tmp_path: Path, server: str, keys: list[str]) -> None:
+    ports = 'trusted_proxies = ["10.0.0.5"]\n[listen]\ncheck = "127.0.0.1:9091"\nweb = "127.0.0.1:9092"\n'
+    result = run(server, "--config", write_config(tmp_path, ports + SITES))
+
+    assert result.exit_code == 2
+    for key in keys:
+        assert f"listen.{key}: what is shipped for " in result.stderr
+        assert f'hint: write {key} = "unix:run/{key}.sock"' in result.stderr

@@ -330,3 +330,15 @@ def test_a_line_that_never_ends_is_not_kept_and_ends_as_one_line() -> None:
 
     assert len(too_long) > MAX_LINE
     assert good == b"good"
+
+
+def test_a_question_that_is_too_long_is_refused_where_its_beginning_is_one(tmp_path: Path) -> None:
+    begun = " ".join([NONCE, *map(escape, USUAL.values())]).encode()
+    lines = Lines()
+
+    # The last field goes on for one byte more than a line may have; its end comes by itself.
+    assert lines.feed(begun + b"x" * (MAX_LINE - len(begun) + 1)) == []
+    (line,) = lines.feed(b"\n")
+
+    assert Map(tmp_path).raw(begun + b"x" * (MAX_LINE - len(begun))).split()[1] == "OK"
+    assert Map(tmp_path).raw(line).split()[1] == "DENY"

@@ -13,7 +13,7 @@ from authgate.credentials.passwords import Passwords
 from authgate.credentials.session import KIND, Sessions, decode
 from authgate.model import Subject, user
 from authgate.pdp import Pdp
-from authgate.protocols.subrequest import create_check, identity_headers
+from authgate.protocols.subrequest import ClientFields, create_check, identity_headers, read_fields
 from authgate.stores.cache import CachedRecords
 from authgate.stores.memory import MemoryStore
 from tests.clock import MovableClock
@@ -154,7 +154,7 @@ def test_no_identity_is_sent_on_refusal(door: Door) -> None:
         ({"X-Authgate-Method": ""}, "conflicting_headers"),
         ({"X-Authgate-Method": "get"}, "conflicting_headers"),
         ({"X-Authgate-Method": "G" * 33}, "conflicting_headers"),
-        ({"X-Authgate-Method": "GET, PUT", "X-Authgate-Path": "/put/x"}, "no_rule"),
+        ({"X-Authgate-Method": "GET, PUT", "X-Authgate-Path": "/put/x"}, "conflicting_headers"),
         ({"X-Authgate-Scheme": None}, "conflicting_headers"),
         ({"X-Authgate-Scheme": "ftp"}, "conflicting_headers"),
         ({"X-Authgate-Scheme": "HTTPS"}, "conflicting_headers"),
@@ -340,3 +340,12 @@ def test_name_and_address_of_a_person_are_told_to_the_application_when_there_is_
 
     assert (told[b"remote-name"], told[b"remote-email"]) == (b"Alice %C3%84.", b"alice@example.com")
     assert (unsure[b"remote-name"], unsure[b"remote-email"]) == (b"", b"")
+
+
+def test_handlers_find_none_of_the_web_servers_own_fields() -> None:
+    fields = read_fields([(b"x-authgate-user", b"root"), (b"x-secret", b"s"), (b"cookie", b"a=b")])
+    seen = ClientFields(fields)
+
+    assert dict(seen) == {"cookie": "a=b"}
+    assert [name for name in ("x-authgate-user", "x-secret", "cookie") if name in seen] == ["cookie"]
+    assert seen.get("x-authgate-user") is None
