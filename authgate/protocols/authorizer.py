@@ -20,6 +20,7 @@ from typing import NamedTuple
 from authgate.cookies import split_joined
 from authgate.credentials import Presented
 from authgate.model import ANONYMOUS, AccessRequest, CredentialKind, Outcome, Reason, Subject
+from authgate.paths import is_plain_target
 from authgate.pdp import Answer, Pdp
 from authgate.protocols.fastcgi import Asked, Selected, select
 from authgate.protocols.subrequest import access_request, identity_headers, login_headers
@@ -27,11 +28,15 @@ from authgate.stores import Clock
 from authgate.web.wording import TEMPORARY
 
 _SECRET, _ROLE, _TARGET, _USER = b"ag-secret", b"role", b"x-authgate-uri", b"x-authgate-user"
+_APPLICATION, _ODD_FIELD = b"application", b"odd-field"
 
 # Every parameter that is looked at, and the field of `/check` that says the same.
 _FIELDS = {
     b"AG_SECRET": _SECRET,
     b"AG_PATH": b"x-authgate-path",
+    # From authgate-protect-app.conf only.
+    b"AG_APPLICATION": _APPLICATION,
+    b"AG_ODD_FIELD": _ODD_FIELD,
     b"FCGI_APACHE_ROLE": _ROLE,
     b"REQUEST_METHOD": b"x-authgate-method",
     b"REQUEST_SCHEME": b"x-authgate-scheme",
@@ -101,6 +106,8 @@ class Authorizer:
         question = self._read(asked)
         if isinstance(question, Reason):
             return self._refusal(self._pdp.refuse(question))
+        if _APPLICATION in question.fields and not is_plain_target(question.fields.get(_TARGET, b"").decode("latin-1")):
+            return self._refusal(self._pdp.refuse(Reason.AMBIGUOUS_PATH, question.request))
         given = self._pdp.evaluate_at_once(question.request, question.presented, identity_wanted=True)
         return self._wait(question) if given is None else self._answer(question, given)
 
@@ -115,7 +122,7 @@ class Authorizer:
         # What is no list of names and values holds no secret either.
         if selected is None or not self._is_trusted(selected):
             return Reason.UNTRUSTED_PEER
-        if selected.doubled:
+        if selected.doubled or _ODD_FIELD in selected.values:
             return Reason.CONFLICTING_HEADERS
         fields = selected.values
         behind_a_login = fields.get(_ROLE) == _BEHIND_A_LOGIN

@@ -9,6 +9,7 @@ Rules of this module:
 4. No cookie is ever set here.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -36,28 +37,34 @@ _FIELDS = frozenset({
     b"origin", b"access-control-request-method", b"user-agent", b"referer",
 })  # fmt: skip
 
-_CLIENTS_FIELDS = frozenset(name for name in _FIELDS if not name.startswith(b"x-authgate-"))
+CLIENTS_FIELDS = frozenset(name for name in _FIELDS if not name.startswith(b"x-authgate-"))
 _DOUBLED = b""  # no field has this name
 _SAFE_IN_HEADERS = " @+/"  # beside letters, digits and _.-~
 _MAX_GROUPS = 1024
-_MAX_METHOD = 32
-_MAX_HOST = 300  # a name of 253 bytes (RFC 1035), a final dot, a port
-_EMPTY_BODY = {"type": "http.response.body", "body": b""}
+MAX_METHOD = 32
+# As rules write them; what no rule can name would match those that name none.
+_METHOD = re.compile(rb"[A-Z][A-Z0-9_-]*")
+MAX_HOST = 300  # a name of 253 bytes (RFC 1035), a final dot, a port
+EMPTY_BODY = {"type": "http.response.body", "body": b""}
 
 
-def create_check(pdp: Pdp, realm: str, clock: Clock, version: str = "") -> Asgi:
+def create_check(pdp: Pdp, realm: str, clock: Clock, version: str = "", forward: Asgi | None = None) -> Asgi:
     """Return the application for the listener ``check``.
 
     Args:
         version: of the configuration, shown in every answer but those that allow: each header costs as much as a rule.
+        forward: answers ``/forward``.
     """
     always = ((b"cache-control", b"no-store"), (b"content-length", b"0"))
     policy = (b"x-authgate-policy", version.encode())
     challenge = f'Basic realm="{realm}", charset="UTF-8"'.encode()
 
-    async def check(scope: Scope, _: Receive, send: Send) -> None:
+    async def check(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] != "/check":
-            await _send(send, 404, (policy, *always))
+            if forward is not None and scope["path"] == "/forward":
+                await forward(scope, receive, send)
+            else:
+                await _send(send, 404, (policy, *always))
             return
         fields = read_fields(scope["headers"])
         request = access_request(fields, clock())
@@ -81,7 +88,7 @@ def create_check(pdp: Pdp, realm: str, clock: Clock, version: str = "") -> Asgi:
         headers += always
         # Written out, as every answer comes this way: see `_send`.
         await send({"type": "http.response.start", "status": given.decision.outcome, "headers": headers})
-        await send(_EMPTY_BODY)
+        await send(EMPTY_BODY)
 
     return check
 
@@ -108,9 +115,9 @@ def access_request(fields: Fields, now: float) -> AccessRequest | Reason:
         return Reason.AMBIGUOUS_PATH
     method, host = fields.get(b"x-authgate-method", b""), fields.get(b"x-authgate-host", b"")
     # Before anything is kept: a client chooses both, and thousands of long ones would fill the memory.
-    if len(method) > _MAX_METHOD or len(host) > _MAX_HOST:
+    if len(method) > MAX_METHOD or len(host) > MAX_HOST:
         return Reason.CONFLICTING_HEADERS
-    named = _named(
+    named = read_naming(
         method,
         host,
         fields.get(b"x-authgate-scheme", b""),
@@ -121,20 +128,22 @@ def access_request(fields: Fields, now: float) -> AccessRequest | Reason:
     query = fields.get(b"x-authgate-query", b"").decode("latin-1")
     verb, site, scheme, address = named
     request = AccessRequest(verb, site, from_wire(raw_path), scheme, address, now, query, ClientFields(fields))
-    return request._replace(preflight=_is_preflight(fields)) if verb == "OPTIONS" else request
+    return request._replace(preflight=is_preflight(fields)) if verb == "OPTIONS" else request
 
 
-def _is_preflight(fields: Fields) -> bool:
+def is_preflight(fields: Fields) -> bool:
     """Tell whether a browser asks what a script of another origin may do (Fetch Standard, "CORS-preflight request")."""
     return bool(fields.get(b"origin") and fields.get(b"access-control-request-method"))
 
 
 @lru_cache(maxsize=4096)
-def _named(method: bytes, host: bytes, scheme: bytes, client: bytes) -> tuple[str, str, str, Address | None] | Reason:
+def read_naming(
+    method: bytes, host: bytes, scheme: bytes, client: bytes
+) -> tuple[str, str, str, Address | None] | Reason:
     """Read what many requests of one client have in common."""
     if not host:
         return Reason.UNKNOWN_HOST
-    if scheme not in {b"https", b"http"} or not (method.isupper() and method.isascii()):
+    if scheme not in {b"https", b"http"} or _METHOD.fullmatch(method) is None:
         return Reason.CONFLICTING_HEADERS
     address = parse_address(client.decode("latin-1"))
     return method.decode("ascii"), parse_host(host.decode("latin-1")), scheme.decode("ascii"), address
@@ -151,13 +160,13 @@ class ClientFields(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         """Return one field."""
         raw = name.encode()
-        if raw not in _CLIENTS_FIELDS:
+        if raw not in CLIENTS_FIELDS:
             raise KeyError(name)
         return self._fields[raw].decode("latin-1")
 
     def __iter__(self) -> Iterator[str]:
         """Name all fields."""
-        return (name.decode() for name in self._fields if name in _CLIENTS_FIELDS)
+        return (name.decode() for name in self._fields if name in CLIENTS_FIELDS)
 
     def __len__(self) -> int:
         """Count the fields."""
@@ -257,4 +266,4 @@ def _is_navigation(fields: Fields) -> bool:
 
 async def _send(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send(_EMPTY_BODY)
+    await send(EMPTY_BODY)

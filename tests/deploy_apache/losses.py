@@ -19,6 +19,7 @@ _ASKED_ONCE = (
     ("*", "AllowMethods GET HEAD POST\n", ""),
     ("*", "AllowMethods GET HEAD\n", ""),
 )
+_SAME_CONFIGURATION = ((PROTECT, '<If "true">\n    AllowMethods GET HEAD\n</If>\n', "AllowMethods GET HEAD\n"),)
 _NO_END = (SITE, _PATH, _PATH.replace(",END]", "]"))
 
 OTHER_HOST = "other.example.com"
@@ -27,7 +28,7 @@ OTHER_HOST = "other.example.com"
 RULES = f"""
 [[rules]]
 name = "hidden"
-paths = ["/public/hidden.txt"]
+paths = ["/public/hidden.txt", "/public/inner/index.html"]
 deny = ["anyone"]
 
 [[rules]]
@@ -123,6 +124,24 @@ LOSSES: Mapping[str, Loss] = {
         without=_ASKED_ONCE,
         missing=("allowmethods",),
     ),
+    "an index page": Loss(
+        ("GET /public/inner/",),
+        files={"public/inner/index.html": SECRET},
+        without=_SAME_CONFIGURATION,
+    ),
+    "`ErrorDocument` of the same folder": Loss(
+        ("GET /public/nothing",),
+        files={"public/hidden.txt": SECRET},
+        inside="ErrorDocument 404 /public/hidden.txt",
+        without=_SAME_CONFIGURATION,
+        status=404,
+    ),
+    "`FallbackResource`": Loss(
+        ("GET /public/nothing",),
+        files={"public/hidden.txt": SECRET},
+        below="<Directory /srv/files>\nFallbackResource /public/hidden.txt\n</Directory>",
+        without=_SAME_CONFIGURATION,
+    ),
     "`.htaccess`": Loss(
         _DENIED,
         files={"denied/.htaccess": b"Require all granted\n"},
@@ -140,13 +159,13 @@ LOSSES: Mapping[str, Loss] = {
     "`Options MultiViews`": Loss(
         ("GET /public/hidden",),
         files={"public/hidden.txt": SECRET},
-        without=((PROTECT, "Options None\n", "Options MultiViews\n"),),
+        without=((PROTECT, "Options None\n", "Options MultiViews\n"), *_SAME_CONFIGURATION),
         status=404,
     ),
     "`Options Indexes`": Loss(
         ("GET /public/list/",),
         files={"public/list/name-of-a-file": b""},
-        without=((PROTECT, "Options None\n", "Options Indexes\n"),),
+        without=((PROTECT, "Options None\n", "Options Indexes\n"), *_SAME_CONFIGURATION),
         lost=lambda answer: b"name-of-a-file" in answer,
     ),
     "`Options Includes`": Loss(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests import servers
+from tests.deploy.house import status_of
 from tests.deploy_apache.house import Running, house_of
 
 # Prints its environment.
@@ -207,6 +208,28 @@ def test_application_gets_the_path_that_was_decided_about(site: Running) -> None
         answer = site.raw("GET /app/%2e%2e/denied/x HTTP/1.1")
     assert b" 403 " in answer.partition(b"\r\n")[0]
     assert site.get("/app/a%2f..%2fb", "alice").status_code == 404
+
+
+@pytest.mark.parametrize("place", ["open", "opencgi"])
+@pytest.mark.parametrize("tail", ["x/..;/env", "%252e%252e/env", "..%5cenv", ";a=b/env", "x/../env"])
+def test_target_that_could_be_read_otherwise_does_not_reach_the_application(
+    site: Running, place: str, tail: str
+) -> None:
+    assert status_of(site.raw(f"GET /{place}/{tail} HTTP/1.1")) == 403
+    assert status_of(site.raw(f"GET /{place}/env HTTP/1.1")) == 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X_Forwarded_For", "X-Forwarded_For", "X.Forwarded.For", "x_original_url", "X_Rewrite-URL"),
+        *("X_HTTP_Method_Override", "X.Real.IP", "X_Authgate-User"),
+    ],
+)
+def test_field_that_passes_for_another_does_not_reach_the_application(site: Running, name: str) -> None:
+    with site.client() as client:
+        assert client.get("/open/x", headers={name: "10.0.0.1"}).status_code == 403
+        assert client.get("/open/x", headers={"X_Api_Key": "1", "X-Forwarded-For": "10.0.0.1"}).status_code == 200
 
 
 def test_refused_users_do_not_reach_the_application(site: Running) -> None:
