@@ -3,12 +3,13 @@
 
 PORT ?= 8080
 SERVER ?= nginx
+N ?= 100000
 
 # Named by what they are for; `program:package`, or `file:package`. Playwright's own node needs libatomic.
 RUN_PACKAGES = nginx:nginx
 SERVER_nginx = $(RUN_PACKAGES)
 SERVER_apache = apache2:apache2
-TEST_PACKAGES = $(RUN_PACKAGES) apache2:apache2 chromium:chromium curl:curl htpasswd:apache2-utils wrk:wrk \
+TEST_PACKAGES = $(RUN_PACKAGES) apache2:apache2 caddy:caddy chromium:chromium curl:curl htpasswd:apache2-utils wrk:wrk \
 	/usr/lib/$(shell uname -m)-linux-gnu/libatomic.so.1:libatomic1 \
 	/usr/lib/apache2/modules/mod_xsendfile.so:libapache2-mod-xsendfile
 INSTALL_PACKAGES = debootstrap:debootstrap unshare:util-linux
@@ -24,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_ROOT_USER_ACTION = ignore
 export XDG_CACHE_HOME = $(CURDIR)/.venv/.cache
 
-.PHONY: run test test-install check bench clean
+.PHONY: run test test-install fuzz-paths mutations check bench clean
 
 # A demonstration on http://127.0.0.1:8080/, or make run PORT=9000, or make run SERVER=apache.
 run: .venv/.package
@@ -39,6 +40,16 @@ test: .venv/.dev
 test-install: .venv/.dev
 	@$(call require,$(INSTALL_PACKAGES))
 	.venv/bin/python -m tests.install
+
+# Malformed requests to real nginx and Apache, N to each, and a twentieth of that to the other doors.
+fuzz-paths: .venv/.dev
+	@$(call require,$(TEST_PACKAGES))
+	.venv/bin/python -m tests.hostile $(N)
+
+# Mistakes planted in the core, one at a time: each has to make a test fail.
+mutations: .venv/.dev
+	@$(call require,$(TEST_PACKAGES))
+	.venv/bin/python -m tests.mutations
 
 check: .venv/.dev
 	.venv/bin/ruff format --check

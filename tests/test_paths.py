@@ -52,3 +52,9 @@ def test_a_target_that_every_program_reads_alike_is_plain(target: str) -> None:
 @pytest.mark.parametrize("target", PLURAL)
 def test_a_target_that_an_application_may_read_otherwise_is_not_plain(target: str) -> None:
     assert not is_plain_target(target)
+
+
+@pytest.mark.parametrize("target", ["/a%2Fb", "/a%5Cb", "/a%252Fb", "/a%255Cb", "/a/%2E%2E/b", "/a/%252E%252E/b"])
+def test_capitals_in_an_encoding_mean_nothing(target: str) -> None:
+    assert not is_plain_target(target)
+    assert not is_plain_target(target.replace("F", "f").replace("C", "c").replace("E", "e"))

@@ -20,3 +20,10 @@ def test_half_a_character_is_captured_as_text_that_equals_no_name() -> None:
 
     assert isinstance(pattern, RegexPattern)
     assert pattern.match("/\u00fc".encode()) == {"half": "\udcc3"}
+
+
+def test_each_star_between_two_parts_takes_a_byte_at_least() -> None:
+    pattern = Glob(("a", "b", "c"))
+
+    assert pattern.matches("axbxc")
+    assert not any(pattern.matches(segment) for segment in ("abxc", "axbc", "abc"))

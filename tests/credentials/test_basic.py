@@ -364,3 +364,16 @@ def test_slow_verification_goes_on_when_its_request_has_ended(run: Run) -> None:
         assert scene.site.asked == 1
 
     run(scenario)
+
+
+def test_header_that_was_answered_from_memory_ends_with_its_line(
+    basic: BasicVerifier, loaded: LocalUsers, tmp_path: Path
+) -> None:
+    sent = header("bob", "builder")
+    asyncio.run(basic.verify(sent, HOME))
+    assert basic.peek(sent, HOME) is not None
+    write(tmp_path / "users.htpasswd", f"bob:{sha('changed')}\n")
+    settle(loaded, MovableClock())
+
+    assert basic.peek(sent, HOME) is None
+    assert asyncio.run(basic.verify(sent, HOME)) == BAD

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from authgate.credentials import Credentials, Presented
+from authgate.credentials.basic import BAD as BAD_BASIC
 from authgate.credentials.basic import BasicVerifier
 from authgate.credentials.directory import Directory
 from authgate.credentials.passwords import Passwords
@@ -153,3 +154,18 @@ def test_the_web_servers_own_login_comes_before_everything_else_where_it_is_beli
         passwords.close()
 
     asyncio.run(scenario())
+
+
+def test_a_password_where_none_is_looked_at_is_bad_and_hides_a_good_cookie(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock = MovableClock()
+        store = MemoryStore(clock)
+        loaded = users(tmp_path, f"alice:{sha('a')}\n")
+        sessions = Sessions(CachedRecords(store, KIND, decode, 100), store, loaded, 1800, 43200, clock)
+        credentials = Credentials(sessions, basic=None)
+        sent = Presented(f"{SITE.session_cookie}={await sessions.begin(ALICE, SITE)}", AS_BOB)
+
+        assert credentials.peek(sent, SITE) == BAD_BASIC
+        assert await credentials.verify(sent, SITE) == BAD_BASIC
+
+    asyncio.run(main())

@@ -815,3 +815,17 @@ def test_record_of_a_person_of_the_site_of_another_form_counts_as_absent(change:
     value = json.dumps(json.loads(encode(OF_THE_SITE)) | change).encode()
 
     assert decode(Record("k", value, "carla", 3.0)) is None
+
+
+def test_record_of_another_source_is_no_person_of_the_site(run: Run) -> None:
+    async def scenario(worker: Worker) -> None:
+        # The site knows its own Carla, and not the partner's.
+        sessions = with_site(worker, Directory(verify, SiteSays().lookup))
+        value = await sessions.begin(CARLA, SITE)
+        data = replace(await worker.stored(value), source="partner")
+        await worker.store.delete(KIND, key_of(value))
+        await worker.store.put(KIND, Record(key_of(value), encode(data), "partner/carla", 1e18))
+
+        assert await sessions.verify(value, SITE) == REVOKED
+
+    run(scenario)

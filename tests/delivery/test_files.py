@@ -153,3 +153,16 @@ def test_no_descriptor_is_left_open(root: Path) -> None:
         found(root, path)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_file_that_is_removed_after_it_was_found_is_not_there(root: Path) -> None:
+    (root / "file").write_text("x")
+    top, removed = os.open(root, os.O_PATH), os.open(root / "file", os.O_PATH)
+    try:
+        (root / "file").unlink()
+        (root / "file (deleted)").write_text("another")
+
+        assert files._examine(top, removed, "/file") is None
+    finally:
+        os.close(top)
+        os.close(removed)

@@ -191,3 +191,11 @@ def test_text_that_is_no_atom_is_refused_with_a_hint(text: str, message: str, hi
 
     assert message in str(caught.value)
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["time:Mon-Fri 08:00-18:00 UTC and Sat", "time:08:00-18:00 UTC 20:00-22:00 UTC"])
+def test_a_second_time_is_not_left_out(text: str) -> None:
+    with pytest.raises(TermError) as caught:
+        parse_term(text, {})
+
+    assert "is no time" in str(caught.value)
