@@ -67,7 +67,7 @@ def test_what_is_no_answer_of_authgate_opens_nothing() -> None:
             (question,) = other.take()
 
     fields = dict(question.headers)
-    assert (question.line, question.body) == ("GET /forward?x HTTP/1.1", b"")
+    assert (question.line, question.body) == ("GET /forward HTTP/1.1", b"")
     assert fields["x-forwarded-method"] == "POST"
     assert fields["x-forwarded-uri"] == "/staff/handbook.txt?x"
     assert not fields.keys() & {"content-length", "range", "upgrade", "connection"}
