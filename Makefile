@@ -41,10 +41,11 @@ test-install: .venv/.dev
 	@$(call require,$(INSTALL_PACKAGES))
 	.venv/bin/python -m tests.install
 
-# Malformed requests to real nginx and Apache, N to each, and a twentieth of that to the other doors.
+# Malformed requests to real nginx and Apache, N to each, and a twentieth of that to the other doors; other ones each
+# time, SEED=n repeats.
 fuzz-paths: .venv/.dev
 	@$(call require,$(TEST_PACKAGES))
-	.venv/bin/python -m tests.hostile $(N)
+	.venv/bin/python -m tests.hostile $(N) $(if $(SEED),--seed $(SEED))
 
 # Mistakes planted in the core, one at a time: each has to make a test fail.
 mutations: .venv/.dev
