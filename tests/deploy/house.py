@@ -191,6 +191,37 @@ class House:
 
 
 @dataclass(slots=True)
+class Inhabited:
+    """A house whose authgate runs, behind whatever web server."""
+
+    house: House
+    authgate: servers.Server
+
+    def client(self, user: str | None = None, host: str = HTTP_HOST) -> httpx.Client:
+        """Return a program that asks this site, with Basic credentials if a user is given."""
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self.house.http_port}",
+            headers={"Host": f"{host}:{self.house.http_port}"},
+            auth=(user, password(user)) if user else None,
+            verify=NO_TLS,
+            trust_env=False,
+            timeout=servers.DEADLINE * 2,
+        )
+
+    def get(self, path: str, user: str | None = None, host: str = HTTP_HOST, **headers: str) -> httpx.Response:
+        """Ask once, as a program does."""
+        with self.client(user, host) as client:
+            return client.get(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def browser(self, user: str | None = None) -> "Visitor":
+        """Return somebody with a browser's headers and cookies, logged in through the form if a user is given."""
+        visitor = Visitor(self.house)
+        if user:
+            visitor.login(user)
+        return visitor
+
+
+@dataclass(slots=True)
 class Running:
     """A house whose servers run."""
 

@@ -8,19 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
-
 from authgate.cli.snippet import apache_files, apache_secret
 from authgate.config import load
 from tests import servers
-from tests.deploy.house import (
-    HTTP_HOST,
-    NO_TLS,
-    House,
-    Visitor,
-    exchange,
-    password,
-)
+from tests.deploy.house import HTTP_HOST, House, Inhabited, exchange
 from tests.deploy.house import _certificate as make_certificate
 from tests.servers import PACKAGE_ROOT, Server
 
@@ -145,35 +136,11 @@ class ApacheHouse(House):
 
 
 @dataclass(slots=True)
-class Running:
+class Running(Inhabited):
     """A house whose servers run."""
 
     house: ApacheHouse
-    authgate: Server
     apache: Server
-
-    def client(self, user: str | None = None, host: str = HTTP_HOST) -> httpx.Client:
-        """Return a program that asks this site, with Basic credentials if a user is given."""
-        return httpx.Client(
-            base_url=f"http://127.0.0.1:{self.house.http_port}",
-            headers={"Host": f"{host}:{self.house.http_port}"},
-            auth=(user, password(user)) if user else None,
-            verify=NO_TLS,
-            trust_env=False,
-            timeout=servers.DEADLINE * 2,
-        )
-
-    def get(self, path: str, user: str | None = None, host: str = HTTP_HOST, **headers: str) -> httpx.Response:
-        """Ask once, as a program does."""
-        with self.client(user, host) as client:
-            return client.get(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
-
-    def browser(self, user: str | None = None) -> Visitor:
-        """Return somebody with a browser's headers and cookies, logged in through the form if a user is given."""
-        visitor = Visitor(self.house)
-        if user:
-            visitor.login(user)
-        return visitor
 
     def raw(self, request: str) -> bytes:
         """Send a request line and its headers as they are and return everything that comes back."""
