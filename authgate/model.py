@@ -104,12 +104,14 @@ class Identity(NamedTuple):
         credential: the kind that was looked at.
         failure: why the credential did not prove anything; None when it did, or when none was sent.
         second_factor: the credential says that a second factor was used.
+        session: what the application's session holds, where its cookie is the credential; for handlers only.
     """
 
     subject: Subject | None
     credential: CredentialKind
     failure: Reason | None = None
     second_factor: bool = False
+    session: Mapping[str, object] = MappingProxyType({})
 
 
 NOBODY = Identity(ANONYMOUS, CredentialKind.NONE)
@@ -128,6 +130,7 @@ class AccessRequest(NamedTuple):
         query: raw, without ``?``; for handlers only, no rule looks at it.
         headers: the client's fields that doors read, by lower-case name; for handlers only.
         subject: who asks; only handlers find it here.
+        session: what the application's session holds; only handlers find it here, and it is read-only.
         rule: name of the rule that asks; only handlers find it here, like `captures` and `options`.
         captures: what ``{name}`` segments of the rule's path stand for.
         options: the rule's own ``options`` table.
@@ -147,6 +150,7 @@ class AccessRequest(NamedTuple):
     captures: Mapping[str, str] = MappingProxyType({})
     options: Mapping[str, object] = MappingProxyType({})
     preflight: bool = False
+    session: Mapping[str, object] = MappingProxyType({})
 
 
 class HandlerCall(NamedTuple):

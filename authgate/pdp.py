@@ -185,6 +185,7 @@ async def ask_handler(handlers: Handlers, need: Need, request: AccessRequest, fa
     """Return the facts with what a handler said added to them; `need` names one."""
     if need.call is None:
         return facts
-    subject = (facts.identity or NOBODY).subject or ANONYMOUS
-    said = await handlers.ask(need, request._replace(subject=subject))
+    identity = facts.identity or NOBODY
+    subject = identity.subject or ANONYMOUS
+    said = await handlers.ask(need, request._replace(subject=subject, session=identity.session))
     return facts._replace(answers={**facts.answers, need.call: said})

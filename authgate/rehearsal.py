@@ -239,8 +239,10 @@ def parse_identity(
         if groups or mfa or claims:
             raise RequestError("groups, claims and a second factor belong to somebody", "say who asks")
         return Identity(ANONYMOUS, CredentialKind.NONE)
-    source, slash, own = name.rpartition("/")
-    if (slash and not source) or not own or "/" in source:
+    source, slash, own = name.partition("/")
+    if not slash:
+        source, own = "", name
+    if (slash and not source) or not own:
         raise RequestError(f'"{name}" is no name', 'write "alice", or "partner/alice" for alice of the source partner')
     return Identity(Subject(source, own, _groups(source, own, groups, known), frozenset(claims)), via, None, mfa)
 

@@ -16,7 +16,7 @@ UNKNOWN = Identity(None, CredentialKind.SESSION, Reason.STORE_UNAVAILABLE)
 def compiled(*rules: Mapping[str, object], networks: Mapping[str, NetworkSet] = NETWORKS) -> Policy:
     """Compile rules; a name is added where there is none."""
     tables = [(f"rules[{index}]", {"name": f"r{index}", **rule}) for index, rule in enumerate(rules)]
-    return compile_policy(tables, SITES, networks)
+    return compile_policy(tables, SITES, networks, frozenset({"partner"}))
 
 
 def local(name: str, *groups: str) -> Identity:

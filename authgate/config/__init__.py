@@ -22,6 +22,7 @@ from authgate.config.listeners import (
 )
 from authgate.config.origins import read_networks, read_sites, read_trusted
 from authgate.config.schema import File, PolicyTest, read_tests, validate
+from authgate.config.sources import Sources, read_sources, source_names
 from authgate.errors import ConfigError, Problem
 from authgate.model import Site
 from authgate.networks import NetworkSet
@@ -50,6 +51,7 @@ class Settings:
         verify: the site's function ``package.module::function`` that verifies passwords.
         lookup: the site's function that says who somebody is now.
         server_login: the web server's own login is believed.
+        sources: where people come from beside the htpasswd file and the site's functions.
         audit_file: None: stderr.
         audit_allows: requests that may pass are audited too.
         check_port: address and port of the listener `check`; None: it is the unix socket.
@@ -78,6 +80,7 @@ class Settings:
     verify: str | None
     lookup: str | None
     server_login: bool
+    sources: Sources
     audit_file: Path | None
     audit_allows: bool
     idle_timeout: float
@@ -137,10 +140,11 @@ def parse(document: Mapping[str, object], path: Path, content: bytes = b"") -> S
     _check_together(raw, path, problems)
     policy = None
     try:
-        policy = _policy(files, sites, networks, sites_known=len(problems) == before)
+        policy = _policy(files, sites, networks, source_names(raw), sites_known=len(problems) == before)
     except ConfigError as error:
         problems += error.problems
     tests = read_tests(files, problems)
+    sources = read_sources(raw, path, problems)
     fastcgi, secret = read_fastcgi(raw, path, problems)
     check_secret = read_check_secret(raw, path, problems)
     trusted = read_trusted(raw.trusted_proxies, networks, path, problems)
@@ -169,6 +173,7 @@ def parse(document: Mapping[str, object], path: Path, content: bytes = b"") -> S
         verify=raw.users.verify,
         lookup=raw.users.lookup,
         server_login=raw.users.server_login,
+        sources=sources,
         audit_file=state_path(raw.audit.file, folder) if raw.audit.file else None,
         audit_allows=raw.audit.allows,
         idle_timeout=raw.session.idle_timeout,
@@ -191,6 +196,7 @@ def _policy(
     files: Mapping[str, Mapping[str, object]],
     sites: tuple[Site, ...],
     networks: Mapping[str, NetworkSet],
+    sources: frozenset[str],
     *,
     sites_known: bool,
 ) -> Policy:
@@ -200,7 +206,7 @@ def _policy(
         # Nothing is wrong with a rule's hosts when it is the sites that could not be read.
         tables = [(place, _without_hosts(table)) for place, table in tables]
     try:
-        policy = compile_policy(tables, sites, networks)
+        policy = compile_policy(tables, sites, networks, sources)
     except ConfigError as error:
         problems += error.problems
     if problems:

@@ -23,7 +23,18 @@ def _seconds(value: object) -> object:
     return int(found[1]) * _UNITS[found[2]]
 
 
+def _members(value: object) -> object:
+    texts = value.split(".") if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
+        raise ValueError('not the path of a member; write "realm_access.roles", or a list for names with dots in them')
+    return tuple(texts)
+
+
 Duration = Annotated[int, BeforeValidator(_seconds)]
+Members = Annotated[tuple[str, ...], BeforeValidator(_members), Field(max_length=8)]
+SourceName = Annotated[str, Field(strict=True, pattern=r"^[a-z][a-z0-9-]{0,31}\z")]
+# A token of RFC 9110 section 5.6.2, which a cookie's name is (RFC 6265 section 4.1.1).
+CookieName = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\z")]
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+\z")]
 Reference = Annotated[str, Field(strict=True, max_length=256, pattern=r"^\w+(?:\.\w+)*::\w+\z")]
 _ADDRESS = r"(?:[0-9.]{7,15}|\[[0-9a-fA-F:.]{2,45}\]):[1-9][0-9]{0,4}"
@@ -70,6 +81,48 @@ class _Session(_Section):
     lifetime: Duration = 12 * 3600
 
 
+class KeyTable(_Section):
+    file: Text | None = None
+    jwks: Text | None = None
+    url: Text | None = None
+    algorithm: Literal["HS256", "RS256", "PS256", "ES256", "EdDSA"] | None = None
+    id: Text | None = None
+
+
+class IssuerTable(_Section):
+    source: SourceName
+    issuer: Text
+    audience: Text
+    keys: list[KeyTable] = []
+    cookie: CookieName | None = None
+    bearer: Annotated[bool, Field(strict=True)] = True
+    leeway: Duration = 30
+    max_age: Duration | None = None
+    user: Members = ("sub",)
+    groups: Members | None = None
+    name: Members = ("name",)
+    email: Members = ("email",)
+
+
+class ApplicationTable(_Section):
+    source: SourceName
+    kind: Literal["flask", "starlette", "django", "function"]
+    cookie: CookieName | None = None
+    secrets: tuple[Text, ...] = ()
+    salt: Text | None = None
+    digest: Literal["sha1", "sha256", "sha512"] | None = None
+    max_age: Duration | None = None
+    user: Members | None = None
+    groups: Members | None = None
+    function: Reference | None = None
+
+
+class CertificatesTable(_Section):
+    source: SourceName
+    user: Text = "CN"
+    groups: Text | None = None
+
+
 class File(_Section):
     store: Annotated[str, Field(strict=True, pattern=r"^(?:memory:|sqlite:[^\x00-\x1f\x7f]+)\z")] = (
         "sqlite:state/authgate.db"
@@ -84,6 +137,9 @@ class File(_Section):
     users: _Users = _Users()
     session: _Session = _Session()
     audit: _Audit = _Audit()
+    issuers: list[IssuerTable] = []
+    applications: list[ApplicationTable] = []
+    certificates: CertificatesTable | None = None
     networks: dict[str, list[Text]] = {}
     trusted_proxies: list[Text] = []
     include: list[Text] = []
@@ -128,6 +184,8 @@ _HINTS: Mapping[str, str] = {
     "users.verify": 'write "package.module::function"',
     "users.lookup": 'write "package.module::function"',
     "node": "1 to 16 of a-z and 0-9",
+    **{f"{table}.source": "a-z, 0-9 and -, a letter first" for table in ("issuers", "applications", "certificates")},
+    **{f"{table}.cookie": "the name of a cookie, such as session" for table in ("issuers", "applications")},
 }
 
 
@@ -159,7 +217,8 @@ def _problem(kind: str, loc: tuple[int | str, ...], message: str, path: Path) ->
         what, _, hint = message.removeprefix("Value error, ").partition("; ")
         return Problem(f"{path.name}: {key}", what, hint)
     if kind == "string_pattern_mismatch":
-        return Problem(f"{path.name}: {key}", "not valid", _HINTS.get(key, "control characters are not allowed"))
+        hint = _HINTS.get(".".join(part for part in loc if isinstance(part, str)), "control characters are not allowed")
+        return Problem(f"{path.name}: {key}", "not valid", hint)
     return Problem(f"{path.name}: {key}", *_in_words(kind, message, key))
 
 
@@ -167,8 +226,8 @@ def _in_words(kind: str, message: str, key: str) -> tuple[str, str]:
     """Return what is wrong and a hint, where pydantic's own words are about Python."""
     if kind in {"model_type", "dict_type"}:
         return "not a section", f"write [{key}] on a line of its own, and its keys below"
-    if key == "sites" and kind == "list_type":
-        return "not a list of tables", "write [[sites]], in double brackets"
+    if key in {"sites", "issuers", "applications"} and kind == "list_type":
+        return "not a list of tables", f"write [[{key}]], in double brackets"
     if kind in {"list_type", "tuple_type"}:
         return "not a list", 'write it in brackets: ["..."]'
     if kind == "timezone_aware":
@@ -179,8 +238,9 @@ def _in_words(kind: str, message: str, key: str) -> tuple[str, str]:
 def _keys(parent: tuple[int | str, ...]) -> list[str]:
     sections: Mapping[str, type[BaseModel]] = {
         "sites": SiteTable, "listen": _Listen, "users": _Users, "session": _Session, "audit": _Audit,
+        "issuers": IssuerTable, "applications": ApplicationTable, "certificates": CertificatesTable,
     }  # fmt: skip
-    model = sections[str(parent[0])] if parent else File
+    model = KeyTable if "keys" in parent else sections[str(parent[0])] if parent else File
     return [*model.model_fields, *([] if parent else LISTS)]
 
 

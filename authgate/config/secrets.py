@@ -5,12 +5,19 @@ import re
 import stat
 from pathlib import Path
 
-from authgate.errors import Problem
+from authgate.errors import ConfigError, Problem
 
 _MAX_FILE = 4096
 # It stands in an Apache configuration and in a header: nothing there that needs quotes. 32 characters of hex or base64
 # are 128 bits or more.
 _SECRET = re.compile(rb"[A-Za-z0-9_+/=.-]{32,200}")
+# Of an application: any bytes, but not so few that they can be guessed from one cookie.
+_MIN_OF_OTHERS = 16
+
+
+def is_private(status: os.stat_result) -> bool:
+    """Tell whether this is a regular file that nobody but its owner may open."""
+    return stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077
 
 
 def read_secret(file: Path, place: str, problems: list[Problem]) -> bytes:
@@ -23,7 +30,7 @@ def read_secret(file: Path, place: str, problems: list[Problem]) -> bytes:
         hint = f"make one: umask 077; openssl rand -hex 32 > {file}"
         problems.append(Problem(place, f"{file}: {(error.strerror or 'cannot be read').lower()}", hint))
         return b""
-    if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
+    if not is_private(status):
         problems.append(Problem(place, f"{file} is open to others than its owner", f"chmod 600 {file}"))
         return b""
     secret = content.removesuffix(b"\n")
@@ -31,4 +38,26 @@ def read_secret(file: Path, place: str, problems: list[Problem]) -> bytes:
         what = f"{file} holds no secret of 32 to 200 letters, digits and _ + / = . -"
         problems.append(Problem(place, what, f"make one: openssl rand -hex 32 > {file}"))
         return b""
+    return secret
+
+
+def parse_secret_of_others(content: bytes, name: str) -> bytes:
+    """Return an application's secret key, as it stands in a file; a line end after it is not part of it.
+
+    Args:
+        name: the file's.
+
+    Raises:
+        ConfigError: it is open to others, too short or too long.
+    """
+    try:
+        private = is_private(Path(name).stat())
+    except OSError:
+        private = False
+    if not private:
+        raise ConfigError([Problem(name, "open to others than its owner", f"chmod 600 {name}")])
+    secret = content.removesuffix(b"\n")
+    if not _MIN_OF_OTHERS <= len(secret) <= _MAX_FILE:
+        what = f"holds no secret key of {_MIN_OF_OTHERS} to {_MAX_FILE} bytes"
+        raise ConfigError([Problem(name, what, "the application's own, alone in the file")])
     return secret

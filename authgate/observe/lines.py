@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TypeVar
 
-from authgate.model import NOBODY, Decision, Facts, HandlerCall, Identity, Outcome, Reason, Subject
+from authgate.model import NOBODY, CredentialKind, Decision, Facts, HandlerCall, Identity, Outcome, Reason, Subject
 from authgate.networks import Address
 
 # People, and clients, whose part of the line is remembered.
@@ -89,7 +89,10 @@ class Lines:
         if preflight:
             end = f',"preflight":true{end}'
         said = quoted(_last_line(detail) if reason is Reason.HANDLER_ERROR else detail) if detail else "null"
-        who = self._identity(_who(decision, facts), tuple(captures.values()) if captures else ())
+        identity = _who(decision, facts)
+        captured = tuple(captures.values()) if captures else ()
+        # What an application's session holds is nobody's business here.
+        who = _NOT_LOOKED_AT if identity is None else self._identity(*identity[:4], captured)
         return (
             f'{{"time":"{moment(instant)}","id":"{id_}","node":{self._node},"event":"decision",'
             f'{_result(outcome, reason, rule)},"detail":{said},{asked},{who},'
@@ -122,10 +125,14 @@ class Lines:
         """Return the line that says how many are missing before it."""
         return f'{{"time":"{moment(instant)}","node":{self._node},"event":"dropped","count":{count}}}\n'
 
-    def _write_identity(self, identity: Identity | None, captured: tuple[str, ...]) -> str:
-        if identity is None:
-            return _NOT_LOOKED_AT
-        subject, credential, failure, second_factor = identity
+    def _write_identity(
+        self,
+        subject: Subject | None,
+        credential: CredentialKind,
+        failure: Reason | None,
+        second_factor: bool,
+        captured: tuple[str, ...],
+    ) -> str:
         user = groups = claims = "null"
         if subject is not None:
             user = quoted(subject.id)

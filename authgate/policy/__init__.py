@@ -75,7 +75,10 @@ def _in_order(
 
 
 def compile_policy(
-    tables: Sequence[tuple[str, object]], sites: Sequence[Site], networks: Mapping[str, NetworkSet]
+    tables: Sequence[tuple[str, object]],
+    sites: Sequence[Site],
+    networks: Mapping[str, NetworkSet],
+    sources: frozenset[str] = frozenset(),
 ) -> Policy:
     """Compile rule tables, in the order they shall be asked.
 
@@ -83,11 +86,12 @@ def compile_policy(
         tables: for each rule the place it stands at (``authgate.toml: rules[3]``) and its parsed TOML table.
         sites: the origins that exist.
         networks: the named networks that ``ip:`` may use.
+        sources: where people come from beside the htpasswd file; rules write ``user:SOURCE/NAME``.
 
     Raises:
         ConfigError: with every problem of every rule.
     """
-    context = RuleContext(frozenset(site.host for site in sites), networks)
+    context = RuleContext(frozenset(site.host for site in sites), networks, sources)
     problems: list[Problem] = []
     rules: list[Rule] = []
     for place, table in tables:

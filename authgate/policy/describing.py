@@ -68,7 +68,9 @@ def _describe_identity(atom: Atom, asked: Question, subject: Subject) -> str:
 
 
 def _say_group(group: str, subject: Subject) -> str:
-    source, slash, name = group.rpartition("/")
+    source, slash, name = group.partition("/")
+    if not slash:
+        source, name = "", group
     if subject.source != source:
         whose = f"of {source}" if slash else "of local users"
         return f"{subject.id} is no {'local user' if not slash else 'user of ' + source}, and {name} is a group {whose}"

@@ -108,7 +108,11 @@ def _named(kind: str, make: Callable[[Text], Atom]) -> _Parse:
         name = _unquote(kind, value or "")
         if not name:
             raise TermError(f'"{kind}" needs a name', f'write "{kind}:NAME"')
-        return make(_text(kind, name))
+        text = _text(kind, name)
+        if "/" not in text.parts[0] and any("/" in part for part in text.parts[2::2]):
+            hint = f"write {kind}:SOURCE/{{{text.parts[1]}}}, with the name of the source in it"
+            raise TermError(f'"{kind}:{name}": the path would choose the source', hint)
+        return make(text)
 
     return parse
 

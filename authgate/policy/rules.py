@@ -67,10 +67,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleContext:
-    """What a rule may refer to: the hosts that exist and the named networks."""
+    """What a rule may refer to: the hosts that exist, the named networks, and where people come from."""
 
     hosts: frozenset[str]
     networks: Mapping[str, NetworkSet]
+    sources: frozenset[str] = frozenset()
 
 
 class _Table:
@@ -241,9 +242,18 @@ def _parse_terms(reading: _Table, key: str, context: RuleContext) -> tuple[Term,
     terms = []
     for text in texts:
         try:
-            terms.append(parse_term(text, context.networks))
+            term = parse_term(text, context.networks)
         except TermError as error:
             reading.problem(f"{error}", error.hint)
+            continue
+        for source in term.sources - context.sources:
+            # A source that nobody configured has no people: in `allow` a typing mistake, in `deny` an open door.
+            close = get_close_matches(source, context.sources, n=1)
+            known = f"the sources are {', '.join(sorted(context.sources))}" if context.sources else _NO_SOURCES
+            reading.problem(
+                f'"{text}": there is no source "{source}"', f'did you mean "{close[0]}"?' if close else known
+            )
+        terms.append(term)
     return tuple(terms)
 
 
@@ -259,6 +269,7 @@ def _check_captures(reading: _Table, paths: Iterable[PathPattern | RegexPattern]
 
 _KEYS = frozenset({"name", "hosts", "paths", "methods", "deny", "allow", "cache", "options", "preflight", "deliver"})
 _ALL_KEYS = ", ".join(sorted(_KEYS))
+_NO_SOURCES = 'local names hold no "/"; a source is configured by source = "..." in [[issuers]] and the like'
 
 # A browser asks without cookies and credentials, so no term that looks at who asks could hold.
 _ANYONE = (parse_term("anyone", {}),)

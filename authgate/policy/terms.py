@@ -9,7 +9,7 @@ refuses.
 from dataclasses import dataclass
 
 from authgate.model import Decision, Need
-from authgate.policy.atoms import Atom, Claim, Group, Handler, Question, SecondFactor, Truth
+from authgate.policy.atoms import Atom, Claim, Group, Handler, Question, SecondFactor, Truth, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,13 @@ class Term:
         """The groups that the term names in full, without a capture."""
         names = [part.atom.name for part in self.parts if isinstance(part.atom, Group)]
         return [name.parts[0] for name in names if not name.captures]
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The sources, beside the local one, whose people and groups the term names."""
+        names = (part.atom.name.parts[0] for part in self.parts if isinstance(part.atom, User | Group))
+        # Literal text only: parsing sees to it that no path chooses whose people count.
+        return frozenset(name.partition("/")[0] for name in names if "/" in name)
 
     @property
     def claims(self) -> list[str]:

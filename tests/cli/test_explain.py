@@ -306,7 +306,7 @@ USAGE = [
     (["GET", f"{FILES}/", "--as", "alice", "--claim", "x"], '"x" is no claim\nhint: write --claim department=sales'),
     (["GET", f"{FILES}/", "--as", "alice", "--group", "partner/x"], '"partner/x" is no group of local users'),
     (["GET", f"{FILES}/", "--as", "partner/"], '"partner/" is no name'),
-    (["GET", f"{FILES}/", "--as", "a/b/c"], '"a/b/c" is no name'),
+    (["GET", f"{FILES}/", "--as", "a/"], '"a/" is no name'),
 ]
 
 

@@ -55,6 +55,7 @@ def settings(folder: Path, **audit: object) -> Settings:
     document = {
         "node": "n1",
         "sites": [{"origin": "https://files.example.com"}],
+        "applications": [{"source": "partner", "kind": "django", "secrets": ["partner.secret"]}],
         "rules": RULES,
         "audit": {"file": "audit.jsonl", **audit},
     }
