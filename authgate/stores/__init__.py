@@ -1,8 +1,8 @@
 """Where records are kept: small interfaces that every store fulfils alike (`tests/stores` holds them to it).
 
-A record is a key, opaque bytes and a time to live. What takes access away (`delete`, `delete_owned`) also writes a
-*change*, which every worker sees within 100 ms through `follow`; what only adds or refreshes does not. `purge` writes
-none either: what it removes was refused already, because it had expired.
+A record is a key, opaque bytes and a time to live. What takes access away (`delete`, `delete_owned`, `announce`) also
+writes a *change*, which every worker sees within 100 ms through `follow`; what only adds or refreshes does not. `purge`
+writes none either: what it removes was refused already, because it had expired.
 
 A counter is a key, a number and a moment at which it ends, as if nothing had been counted.
 """
@@ -38,6 +38,9 @@ class Records(Protocol):
     async def put(self, kind: str, record: Record) -> None:
         """Create the record, or replace one with the same key."""
 
+    async def announce(self, kind: str, record: Record) -> None:
+        """Create or replace a record that takes access away, such as a revocation, and write a change."""
+
     async def get(self, kind: str, key: str) -> Record | None:
         """Return the record, expired or not; None when there is none."""
 
@@ -65,6 +68,9 @@ class Changes(Protocol):
 
     async def follow(self, on_deleted: Callable[[str, str], None], on_lost: Callable[[], None]) -> None:
         """Call `on_deleted(kind, key)` for each deletion from now on, by whichever process; run until cancelled.
+
+        What is announced counts as deleted: whatever was known of the record is no longer so. Several may follow one
+        store object, at the cost of one.
 
         Calls `on_lost()` when deletions may have been missed: what was read before must be read again. That is once
         at the beginning, as soon as deletions are seen; when the channel was lost (the store was away, or another file

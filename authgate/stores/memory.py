@@ -30,6 +30,12 @@ class MemoryStore:
         self.operations += 1
         self._records[kind, record.key] = record
 
+    async def announce(self, kind: str, record: Record) -> None:
+        """Create or replace the record and tell every follower."""
+        self.operations += 1
+        self._records[kind, record.key] = record
+        self._announce(kind, record.key)
+
     async def get(self, kind: str, key: str) -> Record | None:
         """Return the record, expired or not; None when there is none."""
         self.operations += 1

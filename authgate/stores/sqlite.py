@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from authgate.errors import ConfigError, Problem, StoreUnavailable
 from authgate.stores import NOTHING_COUNTED, Clock, Count, Record
+from authgate.stores.channel import SharedChannel
 from authgate.stores.sqlite_file import DatabaseFile
 
 R = TypeVar("R")
@@ -72,6 +73,7 @@ class SqliteStore:
         self._file = DatabaseFile(path, _PATIENCE)
         # One thread: a connection stays where it was made, and writers queue here rather than at SQLite's lock.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
+        self._channel = SharedChannel(self._follow)
         self._found = False
         self._closed = False
 
@@ -101,6 +103,19 @@ class SqliteStore:
         """Create the record, or replace one with the same key."""
         row = (kind, record.key, record.value, record.owner, record.expires)
         await self._run(lambda connection: connection.execute(_PUT, row).rowcount)
+
+    async def announce(self, kind: str, record: Record) -> None:
+        """Create or replace the record and write a change, both or neither."""
+        at = self._clock()
+        row = (kind, record.key, record.value, record.owner, record.expires)
+
+        def work(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute(_PUT, row)
+                connection.execute(_CHANGE, (kind, record.key, at))
+
+        await self._run(work)
 
     async def get(self, kind: str, key: str) -> Record | None:
         """Return the record, expired or not; None when there is none."""
@@ -177,6 +192,9 @@ class SqliteStore:
 
     async def follow(self, on_deleted: Callable[[str, str], None], on_lost: Callable[[], None]) -> None:
         """Call `on_deleted` for each deletion from now on, by whichever process; run until cancelled."""
+        await self._channel.follow(on_deleted, on_lost)
+
+    async def _follow(self, on_deleted: Callable[[str, str], None], on_lost: Callable[[], None]) -> None:
         # The file is made by the store's own thread, if it has to be made.
         with suppress(StoreUnavailable):
             await self._run(lambda connection: connection.in_transaction)

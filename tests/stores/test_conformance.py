@@ -250,6 +250,41 @@ def test_what_takes_nothing_away_is_not_announced(run: Run) -> None:
     run(scenario, workers=2)
 
 
+def test_what_is_announced_is_seen_by_every_follower_when_it_can_be_read(run: Run) -> None:
+    async def scenario(one: Store, other: Store) -> None:
+        async with Follower(one) as own, Follower(other) as others:
+            for value in (b"first", b"second"):
+                own.deleted.clear()
+                others.deleted.clear()
+                await one.announce("revocation", record("a", value=value))
+                await until(lambda: bool(own.deleted and others.deleted))
+                assert own.deleted == others.deleted == [("revocation", "a")]
+                assert await other.get("revocation", "a") == record("a", value=value)
+            assert (own.lost, others.lost) == (0, 0)
+
+    run(scenario, workers=2)
+
+
+def test_several_may_follow_one_store(run: Run) -> None:
+    async def scenario(store: Store) -> None:
+        async with Follower(store) as first:
+            # Who joins later may have missed something before, and is told so; the others are not.
+            async with Follower(store) as second:
+                assert first.lost == 0
+                await store.announce("revocation", record("a"))
+                await until(lambda: bool(first.deleted and second.deleted))
+                assert first.deleted == second.deleted
+            await store.delete("revocation", "a")
+            await until(lambda: len(first.deleted) == 2)
+            assert (len(second.deleted), store.up) == (1, True)
+        assert not store.up
+        async with Follower(store) as third:
+            await store.announce("revocation", record("b"))
+            await until(lambda: third.deleted == [("revocation", "b")])
+
+    run(scenario)
+
+
 def test_a_follower_hears_nothing_of_what_was_before(run: Run) -> None:
     async def scenario(store: Store) -> None:
         await store.put("session", record("old"))
@@ -398,7 +433,8 @@ def test_operations_are_counted(run: Run) -> None:
         await store.counted("a")
         await store.clear("a")
         await store.purge(0, 1)
-        assert (store.operations, store.errors) == (9, 0)
+        await store.announce("session", record("a"))
+        assert (store.operations, store.errors) == (10, 0)
 
     run(scenario)
 
