@@ -1,18 +1,14 @@
 """``authgate user``: the people in the htpasswd and group files. Running workers notice a change by themselves."""
 
-import fcntl
 import json
-import os
 import re
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from authgate.cli.configuration import config_option, load_or_exit
+from authgate.cli.files import locked, replace
 from authgate.cli.output import complain, fail, report
 from authgate.config import Settings
 from authgate.credentials import hashes
@@ -48,13 +44,13 @@ def add(name: str, groups: tuple[str, ...], password_stdin: bool, config: Path |
     _require_none(_read(htpasswd), name)
     # Not asked for, nor hashed, with the lock held: a forgotten prompt would stop every other command.
     line = f"{name}:{hash_password(_password(password_stdin))}".encode()
-    with _locked(htpasswd):
+    with locked(htpasswd):
         lines = _read(htpasswd)
         _require_none(lines, name)
         # The groups first: a user must at no moment exist without the group that a deny term names.
         if settings.groups is not None and groups:
-            _replace(settings.groups, _with_member(_read(settings.groups), name, groups))
-        _replace(htpasswd, [*lines, line])
+            replace(settings.groups, _join(_with_member(_read(settings.groups), name, groups)))
+        replace(htpasswd, _join([*lines, line]))
     click.echo(f"added {name}{_said_groups(settings, name)}")
 
 
@@ -67,11 +63,11 @@ def passwd(name: str, password_stdin: bool, config: Path | None) -> None:
     htpasswd = _htpasswd(load_or_exit(config))
     _require(_read(htpasswd), name)
     line = f"{name}:{hash_password(_password(password_stdin))}".encode()
-    with _locked(htpasswd):
+    with locked(htpasswd):
         lines = _read(htpasswd)
         first, *others = _require(lines, name)
         lines[first] = line
-        _replace(htpasswd, [text for number, text in enumerate(lines) if number not in others])
+        replace(htpasswd, _join([text for number, text in enumerate(lines) if number not in others]))
     click.echo(f"changed the password of {name}")
 
 
@@ -82,13 +78,13 @@ def remove(name: str, config: Path | None) -> None:
     """Remove a user, from the groups too; every session of theirs ends."""
     settings = load_or_exit(config)
     htpasswd = _htpasswd(settings)
-    with _locked(htpasswd):
+    with locked(htpasswd):
         lines = _read(htpasswd)
         gone = _require(lines, name)
         # The user first: until the groups are written as well, nobody has lost a group that a deny term names.
-        _replace(htpasswd, [text for number, text in enumerate(lines) if number not in gone])
+        replace(htpasswd, _join([text for number, text in enumerate(lines) if number not in gone]))
         if settings.groups is not None and settings.groups.exists():
-            _replace(settings.groups, _without_member(_read(settings.groups), name))
+            replace(settings.groups, _join(_without_member(_read(settings.groups), name)))
     click.echo(f"removed {name}")
 
 
@@ -244,51 +240,3 @@ def _without_member(lines: list[bytes], name: str) -> list[bytes]:
         else:
             kept.append(line)
     return kept
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of the file's folder: the file itself is replaced, so that a lock on it would be on the old one."""
-    try:
-        descriptor = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        fail(f"{path.parent}: cannot be opened: {error.strerror}")
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _replace(path: Path, lines: list[bytes]) -> None:
-    """Put a new content in the file's place at once: a reader, or a crash, sees the old file or the new one whole."""
-    # Through a symbolic link, or the link would become a file.
-    path = path.resolve()
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_join(lines))
-                _keep_owner(path, file.fileno())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        fail(f"{path}: cannot be written: {error.strerror}")
-
-
-def _keep_owner(path: Path, descriptor: int) -> None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return
-    os.fchown(descriptor, status.st_uid, status.st_gid)
-    os.fchmod(descriptor, status.st_mode & 0o777)
