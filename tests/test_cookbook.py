@@ -15,8 +15,8 @@ from authgate.config import Settings, load
 from authgate.credentials.directory import Directory, wanted
 from authgate.errors import SiteFunctionFailed
 from authgate.handlers import load_functions, load_handlers
-from authgate.model import user
-from authgate.rehearsal import Tried, outcome_name, prepare, run_tests, untested
+from authgate.model import AccessRequest, CredentialKind, Identity, Subject, user
+from authgate.rehearsal import Asking, Tried, outcome_name, prepare, rehearse, run_tests, untested
 
 COOKBOOK = Path(__file__).parent.parent / "docs" / "cookbook.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -91,7 +91,40 @@ def test_there_is_a_recipe_for_what_people_asked_for() -> None:
         "The office network without login",
         "School hours",
         "Rights on each image, from a database",
+        "Images by the application's session, and a right on each",
     }
+
+
+@pytest.mark.parametrize(
+    ("session", "seen"),
+    [
+        ({"albums": {"sea": 1}}, ["harbour.jpg"]),
+        ({"albums": {"sea": 2, "mountains": 0}}, ["harbour.jpg", "storm.jpg"]),
+        ({"albums": {"mountains": 1}}, ["summit.jpg"]),
+        ({"albums": {}}, []),
+        ({}, []),
+    ],
+)
+def test_images_are_seen_by_what_the_session_of_the_application_holds(
+    session: dict[str, object], seen: list[str], folder: Path
+) -> None:
+    settings = _recipe("Images by the application's session, and a right on each").serve(folder)
+    customer = Identity(Subject("shop", "7", frozenset()), CredentialKind.APPLICATION, session=session)
+
+    async def run(identity: Identity) -> list[str]:
+        handlers = load_handlers(settings.policy.handlers, settings.path.parent)
+        await handlers.setup()
+        found = []
+        for image in ("harbour.jpg", "storm.jpg", "summit.jpg", "unknown.jpg"):
+            request = AccessRequest("GET", "shop.example.com", f"/images/{image}", "https", None, 0.0)
+            if (await rehearse(settings.policy, handlers, Asking(request, identity))).decision.allowed:
+                found.append(image)
+        await handlers.close()
+        return found
+
+    assert asyncio.run(run(customer)) == seen
+    # Nobody brings a session along by another way.
+    assert asyncio.run(run(customer._replace(credential=CredentialKind.SESSION))) == []
 
 
 def test_maintenance_closes_for_all_but_the_office(folder: Path) -> None:

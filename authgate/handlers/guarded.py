@@ -27,7 +27,7 @@ class Raised:
 
 def start(function: Callable[..., object], arguments: tuple[object, ...], threads: Threads) -> Waiting[object] | None:
     """Begin to ask; None when no thread is free. What arrives is the answer, or `Raised`."""
-    if _is_async(function):
+    if is_async(function):
         # A task of its own keeps its context variables, its cancellation and its exceptions to itself.
         return asyncio.create_task(_await_guarded(function, arguments))
     context = copy_context()
@@ -35,7 +35,8 @@ def start(function: Callable[..., object], arguments: tuple[object, ...], thread
     return None if future is None else asyncio.wrap_future(future)
 
 
-def _is_async(function: Callable[..., object]) -> bool:
+def is_async(function: Callable[..., object]) -> bool:
+    """Tell whether calling it gives something to wait for."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 

@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from authgate.credentials.directory import MAX_NAME, RUNNING, WAITING, Directory, is_name, wanted
+from authgate.credentials.directory import MAX_NAME, Directory, is_name, wanted
 from authgate.errors import Busy, SiteFunctionFailed
+from authgate.handlers.bounded import RUNNING, WAITING
 from authgate.model import Subject, allow, user
 from tests.stores.following import until
 
