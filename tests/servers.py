@@ -187,4 +187,6 @@ def listens(port: int) -> bool:
 def _is_expected(line: str) -> bool:
     # Answers larger than memory buffers go through a file; that is no one's mistake.
     # connect() to a socket whose file was taken away is [crit] in nginx; tests do that on purpose.
-    return "is buffered to a temporary file" in line or "failed (2: No such file or directory)" in line
+    # A client's certificate with a wrong signature leaves an error of OpenSSL behind; nginx finds and drops it later.
+    harmless = ("is buffered to a temporary file", "failed (2: No such file or directory)", "stale global SSL error")
+    return any(part in line for part in harmless)

@@ -23,7 +23,7 @@ from authgate.model import ANONYMOUS, AccessRequest, CredentialKind, Outcome, Re
 from authgate.paths import is_plain_target
 from authgate.pdp import Answer, Pdp
 from authgate.protocols.fastcgi import Asked, Selected, select
-from authgate.protocols.subrequest import access_request, identity_headers, login_headers
+from authgate.protocols.subrequest import access_request, certificate, identity_headers, login_headers
 from authgate.stores import Clock
 from authgate.web.wording import TEMPORARY
 
@@ -46,6 +46,9 @@ _FIELDS = {
     b"QUERY_STRING": b"x-authgate-query",
     b"REMOTE_ADDR": b"x-authgate-client",
     b"REMOTE_USER": _USER,
+    b"AG_CERTIFICATE_VERIFY": b"x-authgate-certificate-verify",
+    b"AG_CERTIFICATE_SUBJECT": b"x-authgate-certificate-subject",
+    b"AG_CERTIFICATE": b"x-authgate-certificate",
     b"HTTP_COOKIE": b"cookie",
     b"HTTP_AUTHORIZATION": b"authorization",
     b"HTTP_ACCEPT": b"accept",
@@ -137,6 +140,7 @@ class Authorizer:
             fields.get(b"authorization", b"").decode("latin-1"),
             "" if user == _NOBODY else user.decode("latin-1"),
             request.address,
+            certificate(fields),
         )
         return Question(request, presented, fields, behind_a_login)
 

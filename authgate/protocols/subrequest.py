@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from authgate.credentials import Presented
+from authgate.credentials.certificate import ClientCertificate, sent_certificate
 from authgate.model import ANONYMOUS, AccessRequest, CredentialKind, Outcome, Reason, Subject
 from authgate.networks import Address, parse_address, parse_host
 from authgate.paths import from_wire, is_plain_target
@@ -33,6 +34,7 @@ Fields = Mapping[bytes, bytes]
 _FIELDS = frozenset({
     b"x-authgate-path", b"x-authgate-self", b"x-authgate-method", b"x-authgate-host", b"x-authgate-scheme",
     b"x-authgate-client", b"x-authgate-uri", b"x-authgate-query", b"x-authgate-target", b"x-authgate-user", b"cookie",
+    b"x-authgate-certificate-verify", b"x-authgate-certificate-subject", b"x-authgate-certificate",
     b"authorization", b"accept", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"x-requested-with",
     b"origin", b"access-control-request-method", b"user-agent", b"referer",
 })  # fmt: skip
@@ -180,6 +182,19 @@ def presented(fields: Fields, address: Address | None) -> Presented:
         fields.get(b"authorization", b"").decode("latin-1"),
         fields.get(b"x-authgate-user", b"").decode("latin-1"),
         address,
+        certificate(fields),
+    )
+
+
+def certificate(fields: Fields) -> ClientCertificate | None:
+    """Return what the web server says of the client's certificate; None when there was none."""
+    verified = fields.get(b"x-authgate-certificate-verify")
+    if not verified:
+        return None
+    return sent_certificate(
+        verified.decode("latin-1"),
+        fields.get(b"x-authgate-certificate-subject", b"").decode("latin-1"),
+        fields.get(b"x-authgate-certificate", b"").decode("latin-1"),
     )
 
 

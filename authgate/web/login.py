@@ -11,7 +11,7 @@ from authgate.credentials import Credentials, Presented
 from authgate.credentials.logins import Logins
 from authgate.credentials.session import Sessions
 from authgate.errors import Busy, CredentialError, SiteFunctionFailed, StoreUnavailable, TooManyAttempts
-from authgate.model import Reason, Subject
+from authgate.model import NOBODY, CredentialKind, Reason, Subject
 from authgate.observe.audit import Audit
 from authgate.redirects import LOGIN_PATH, return_path
 from authgate.web.forms import check_login_token, check_origin, form_cookie, login_token, own_value, read_form
@@ -55,6 +55,9 @@ class Login:
         goal = _goal(query.getlist("next"))
         # The session alone: a password in `Authorization` would be hashed for anybody who asks for this page.
         identity = await self.credentials.verify(Presented(visit.presented.cookie, "", "", visit.address), visit.site)
+        if identity.subject is None and identity.credential is not CredentialKind.SESSION:
+            # An application that gives no answer about its own cookie keeps nobody from logging in here.
+            identity = NOBODY
         subject = known_subject(identity)
         if not subject.is_anonymous and "again" not in query:
             return self._already(visit, subject, goal)

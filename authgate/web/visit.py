@@ -11,6 +11,7 @@ from starlette.requests import Request
 from authgate import cookies
 from authgate.config import Settings
 from authgate.credentials import Presented
+from authgate.credentials.certificate import sent_certificate
 from authgate.errors import Busy, SiteFunctionFailed, StoreUnavailable, TooManyAttempts
 from authgate.model import Identity, Reason, Site, Subject
 from authgate.networks import Address, parse_address, parse_host
@@ -31,9 +32,21 @@ class Visit:
         """The credentials as the client sent them."""
         headers = self.request.headers
         # Several Cookie fields are one list (RFC 9113 section 8.2.3). Several Authorization fields are not one
-        # credential: joined they are none that verifies.
+        # credential: joined they are none that verifies. The same for what is said of a certificate.
+        authorization, verified, subject, pem = (
+            ", ".join(headers.getlist(name))
+            for name in (
+                "authorization",
+                "x-authgate-certificate-verify",
+                "x-authgate-certificate-subject",
+                "x-authgate-certificate",
+            )
+        )
         return Presented(
-            "; ".join(headers.getlist("cookie")), ", ".join(headers.getlist("authorization")), address=self.address
+            "; ".join(headers.getlist("cookie")),
+            authorization,
+            address=self.address,
+            certificate=sent_certificate(verified, subject, pem),
         )
 
     @property

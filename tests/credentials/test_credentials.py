@@ -126,7 +126,8 @@ def test_bad_authorization_hides_a_good_cookie(run: Run, authorization: str) -> 
         for identity in (credentials.peek(presented, SITE), await credentials.verify(presented, SITE)):
             assert identity is not None
             assert identity.failure is Reason.BAD_CREDENTIAL
-            assert identity.credential is CredentialKind.BASIC
+            bearer = authorization.startswith("Bearer")
+            assert identity.credential is (CredentialKind.JWT if bearer else CredentialKind.BASIC)
 
     run(scenario)
 
