@@ -10,12 +10,17 @@ from starlette.types import ASGIApp
 
 from authgate.config import Settings
 from authgate.credentials import Credentials
+from authgate.credentials.applications import ApplicationCookie, wanted_by_applications
 from authgate.credentials.basic import BasicVerifier
 from authgate.credentials.brakes import Brakes
+from authgate.credentials.certificate import Certificates
 from authgate.credentials.directory import Directory, wanted
+from authgate.credentials.issuers import Issuer
+from authgate.credentials.jwt import JwtCookie, JwtVerifier
 from authgate.credentials.logins import Logins
 from authgate.credentials.passwords import Passwords
 from authgate.credentials.people import People
+from authgate.credentials.revocations import Revocations
 from authgate.credentials.server import ServerLogin
 from authgate.credentials.session import KIND, SessionData, Sessions, decode
 from authgate.credentials.users import LocalUsers
@@ -69,6 +74,9 @@ class Worker:
     brakes: Brakes
     logins: Logins
     handlers: Handlers
+    issuers: tuple[Issuer, ...]
+    applications_of_others: tuple[ApplicationCookie, ...]
+    revocations: Revocations
     audit: Audit
     counts: Counts | None
 
@@ -89,7 +97,13 @@ class Worker:
             asyncio.create_task(self.sessions.run(), name="following the store"),
             asyncio.create_task(self._tick(), name="watching the users"),
             asyncio.create_task(self._purge(), name="purging"),
+            *(
+                asyncio.create_task(issuer.run(), name=f"fetching keys of {issuer.settings.source}")
+                for issuer in self.issuers
+            ),
         ]
+        if self.issuers:
+            tasks.append(asyncio.create_task(self.revocations.run(), name="following revocations"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -104,6 +118,8 @@ class Worker:
         """Release threads, files and connections."""
         self.passwords.close()
         self.directory.close()
+        for cookie in self.applications_of_others:
+            cookie.close()
         await self.handlers.close()
         await self.store.aclose()
         self.audit.close()
@@ -120,7 +136,12 @@ class Worker:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK)
-            self.users.poll(time.monotonic())
+            now = time.monotonic()
+            self.users.poll(now)
+            for issuer in self.issuers:
+                issuer.poll(now)
+            for cookie in self.applications_of_others:
+                cookie.poll(now)
             self._publish()
 
     def _publish(self) -> None:
@@ -162,7 +183,12 @@ def create_worker(settings: Settings, row: Row | None = None) -> Worker:
     clock = time.time
     users = LocalUsers(settings.htpasswd, settings.groups)
     users.load()
-    wants = [*wanted_handlers(settings.policy.handlers), *wanted(settings.verify, settings.lookup)]
+    sources = settings.sources
+    wants = [
+        *wanted_handlers(settings.policy.handlers),
+        *wanted(settings.verify, settings.lookup),
+        *wanted_by_applications(sources.applications),
+    ]
     code = load_functions(wants, settings.path.parent.absolute())
     handlers = Handlers({name: code.functions[name] for name in settings.policy.handlers}, code.modules)
     directory = Directory(code.functions.get(settings.verify or ""), code.functions.get(settings.lookup or ""))
@@ -174,7 +200,24 @@ def create_worker(settings: Settings, row: Row | None = None) -> Worker:
     brakes = Brakes(store, clock)
     logins = Logins(users, passwords, directory, brakes)
     server = ServerLogin(users, people) if settings.server_login else None
-    credentials = Credentials(sessions, BasicVerifier(users, logins, clock), server)
+    issuers = tuple(Issuer(one, clock) for one in sources.issuers)
+    applications = tuple(
+        ApplicationCookie(one, clock, code.functions.get(one.function)) for one in sources.applications
+    )
+    for issuer in issuers:
+        issuer.load()
+    for application in applications:
+        application.load()
+    revocations = Revocations(store, clock)
+    verifier = JwtVerifier(issuers, revocations, clock)
+    credentials = Credentials(
+        sessions,
+        BasicVerifier(users, logins, clock),
+        server,
+        verifier if any(issuer.settings.bearer for issuer in issuers) else None,
+        Certificates(sources.certificates, clock) if sources.certificates else None,
+        [*(JwtCookie(verifier, issuer) for issuer in issuers if issuer.settings.cookie), *applications],
+    )
     audit = Audit(settings, clock)
     counts = Counts(row) if row else None
     pdp = Pdp(settings.policy, settings.sites, credentials, handlers, node=settings.node, counts=counts, audit=audit)
@@ -205,6 +248,9 @@ def create_worker(settings: Settings, row: Row | None = None) -> Worker:
         brakes=brakes,
         logins=logins,
         handlers=handlers,
+        issuers=issuers,
+        applications_of_others=applications,
+        revocations=revocations,
         audit=audit,
         counts=counts,
     )
@@ -217,3 +263,9 @@ def examine(settings: Settings) -> None:
         ConfigError: with the problems of all of them.
     """
     LocalUsers(settings.htpasswd, settings.groups).load()
+    for issuer in settings.sources.issuers:
+        Issuer(issuer, time.time).load()
+    for application in settings.sources.applications:
+        ApplicationCookie(application, time.time).load()
+    if settings.sources.certificates:
+        Certificates(settings.sources.certificates, time.time)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from authgate.app import Worker, create_worker, examine
@@ -164,3 +165,36 @@ def test_wrong_files_are_found_before_the_start(tmp_path: Path) -> None:
 
     assert len(caught.value.problems) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"users.htpasswd", "groups"}
+
+
+def test_an_application_that_does_not_answer_keeps_nobody_from_the_login_page(tmp_path: Path) -> None:
+    (tmp_path / "shop_that_is_away.py").write_text("def session(value):\n    raise ConnectionError\n")
+    document = {
+        "sites": [{"origin": "https://files.example.com"}],
+        "applications": [
+            {
+                "source": "shop",
+                "kind": "function",
+                "function": "shop_that_is_away::session",
+                "cookie": "sid",
+                "user": "name",
+            }
+        ],
+    }
+
+    async def ask() -> httpx.Response:
+        worker = create_worker(parse(document, tmp_path / "authgate.toml"))
+        try:
+            web = httpx.AsyncClient(
+                transport=httpx.ASGITransport(worker.applications["web"]), base_url="http://authgate"
+            )
+            named = {"X-Authgate-Host": "files.example.com", "X-Authgate-Scheme": "https", "Cookie": "sid=1"}
+            async with web:
+                return await web.get("/authgate/login", headers=named)
+        finally:
+            await worker.aclose()
+
+    answer = asyncio.run(ask())
+
+    assert answer.status_code == 200
+    assert 'name="password"' in answer.text

@@ -9,9 +9,11 @@ from authgate import __version__
 # Subcommand -> the module that defines it, under the same name.
 _SUBCOMMANDS = {
     "check": "authgate.cli.check",
+    "cookie": "authgate.cli.cookie",
     "demo": "authgate.cli.demo",
     "explain": "authgate.cli.explain",
     "init": "authgate.cli.init",
+    "key": "authgate.cli.key",
     "reload": "authgate.cli.reload",
     "rewritemap": "authgate.cli.rewritemap",
     "serve": "authgate.cli.serve",

@@ -23,7 +23,8 @@ MASK = "***"
 # What says nothing secret. Of others only the name is shown.
 _PLAIN = frozenset({
     "x-authgate-path", "x-authgate-self", "x-authgate-method", "x-authgate-host", "x-authgate-scheme",
-    "x-authgate-client", "x-authgate-user", "x-forwarded-method", "x-forwarded-host", "x-forwarded-proto",
+    "x-authgate-client", "x-authgate-user", "x-authgate-certificate-verify", "x-authgate-certificate-subject",
+    "x-forwarded-method", "x-forwarded-host", "x-forwarded-proto",
     "x-forwarded-for", "host", "connection", "accept", "sec-fetch-site", "sec-fetch-mode",
     "sec-fetch-dest", "x-requested-with", "origin", "user-agent", "access-control-request-method", "content-length",
     "x-authgate-decision", "x-authgate-rule", "x-authgate-reason", "x-authgate-credential", "x-authgate-cache",

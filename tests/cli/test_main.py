@@ -19,9 +19,11 @@ def test_help_lists_every_subcommand() -> None:
 
     assert [line.split()[0] for line in lines] == [
         "check",
+        "cookie",
         "demo",
         "explain",
         "init",
+        "key",
         "reload",
         "rewritemap",
         "serve",

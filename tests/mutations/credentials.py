@@ -225,6 +225,83 @@ _SQLITE_FILE = plant(
     },
 )
 
+_JWT = plant(
+    "credentials/jwt.py",
+    "credentials/test_jwt.py",
+    {
+        "a removed key's tokens go on to count": (
+            "if proof is not None and proof.keys is proof.issuer.keys:",
+            "if proof is not None:",
+        ),
+        "nobody asks whether a token is revoked": ("return REVOKED if revoked else", "return"),
+        "any issuer's token counts in the cookie": ("issuer is wanted\n", "issuer is not None\n"),
+        "a remembered token does not end": (
+            "failure = claims.failure(self._clock())\n        if failure is not None:",
+            "failure = None\n        if failure is not None:",
+        ),
+    },
+)
+
+_CLAIMS = plant(
+    "credentials/claims.py",
+    "credentials/test_claims.py",
+    {
+        "a token for somebody else counts": (" or settings.audience not in audiences:", ":"),
+        "a token of another issuer counts": ('if claims.get("iss") != settings.issuer:', 'if "iss" not in claims:'),
+        "a token need not end": ("if expires is None:", "if expires is None and issued is not None:"),
+        "true is a moment": ("if isinstance(value, bool) or not", "if not"),
+        "an old token is young": ("ends = min(ends, issued + settings.max_age)", "ends = ends or issued"),
+    },
+)
+
+_ISSUERS = plant(
+    "credentials/issuers.py",
+    "credentials/test_issuers.py credentials/test_jwt.py",
+    {"a key verifies by any algorithm": ("if key.algorithm == algorithm)", "if algorithm)")},
+)
+
+_REVOCATIONS = plant(
+    "credentials/revocations.py",
+    "credentials/test_revocations.py",
+    {
+        "tokens without a date are young": (
+            "before is None or issued is None or issued",
+            "before is None or issued is not None and issued",
+        ),
+        "what cannot be read revokes nothing": (
+            '        raise StoreUnavailable(f"the revocation',
+            '        return Revocation("")\n        raise StoreUnavailable(f"the revocation',
+        ),
+    },
+)
+
+_CERTIFICATE = plant(
+    "credentials/certificate.py",
+    "credentials/test_certificate.py",
+    {
+        "any certificate proves": ('if certificate.verified != "SUCCESS":', 'if certificate.verified == "NONE":'),
+        "an ended certificate proves": ("if now > holder.ends:", "if now > holder.ends + 86400 * 400:"),
+        "the first of two names counts": ("if len(names) != 1 or not", "if not names or not"),
+    },
+)
+
+_APPLICATIONS = plant(
+    "credentials/applications.py",
+    "credentials/test_applications.py",
+    {
+        "an old session of an application counts": (
+            "if begins <= now <= ends else NOBODY",
+            "if begins <= now else NOBODY",
+        ),
+        "a session from the future counts": ("if begins <= now <= ends else NOBODY", "if now <= ends else NOBODY"),
+        "a replaced secret goes on to count": (
+            "            self._open = factory(",
+            "            self._open = self._open or factory(",
+        ),
+    },
+)
+
 CREDENTIALS = (
     *_ORDER, *_SESSION, *_BASIC, *_HTPASSWD, *_BRAKES, *_SERVER, *_CACHE, *_SQLITE, *_SQLITE_FILE,
+    *_JWT, *_CLAIMS, *_ISSUERS, *_REVOCATIONS, *_CERTIFICATE, *_APPLICATIONS,
 )  # fmt: skip

@@ -173,7 +173,7 @@ _PDP = plant(
             "decision = decision or Decision(Outcome.REFUSE, late)",
             "decision = decision or Decision(Outcome.ALLOW, late)",
         ),
-        "a handler is not told who asks": ("request._replace(subject=subject)", "request"),
+        "a handler is not told who asks": ("request._replace(subject=subject, session=identity.session)", "request"),
         "refusals are not written down": (
             "(decision.outcome is not Outcome.ALLOW or self._audit.allows)",
             "self._audit.allows",
