@@ -10,7 +10,7 @@ Rules of this module:
 
 from collections.abc import Callable, Mapping
 
-from authgate.model import NOBODY, AccessRequest, Decision, Facts, Identity, Need, Outcome, Reason
+from authgate.model import NOBODY, AccessRequest, Decision, Facts, Identity, Need, Outcome, Reason, Use
 from authgate.paths import is_canonical
 from authgate.policy import Policy
 from authgate.policy.atoms import Question
@@ -21,8 +21,12 @@ NEED_IDENTITY = Need()
 # Told of each rule that is looked at, in order, with what its atoms will look at.
 Witness = Callable[[Rule, Question], None]
 
+_NO_USE = {Use.USED_UP: Reason.LIMIT_REACHED, Use.UNKNOWN: Reason.STORE_UNAVAILABLE}
+
 # Failures after which logging in again would not help.
-_NOT_THE_CLIENTS = frozenset({Reason.BUSY, Reason.STORE_UNAVAILABLE, Reason.HANDLER_ERROR, Reason.TOO_MANY_ATTEMPTS})
+_NOT_THE_CLIENTS = frozenset({
+    Reason.BUSY, Reason.STORE_UNAVAILABLE, Reason.HANDLER_ERROR, Reason.TOO_MANY_ATTEMPTS, Reason.SCOPE_EXCEEDED,
+})  # fmt: skip
 
 
 def decide(policy: Policy, request: AccessRequest, facts: Facts, witness: Witness | None = None) -> Decision | Need:
@@ -44,7 +48,7 @@ def decide(policy: Policy, request: AccessRequest, facts: Facts, witness: Witnes
             if facts.identity is None:
                 return NEED_IDENTITY
             identity = facts.identity
-        asked = Question(request, identity, captures, rule.name, rule.options, facts.answers)
+        asked = Question(request, identity, captures, rule.name, rule.options, facts.answers, facts.link, facts.use)
         if witness is not None:
             witness(rule, asked)
         said = _ask(rule, asked)
@@ -64,13 +68,26 @@ def _ask(rule: Rule, asked: Question) -> Decision | Need | None:
     admitting = rule.admitting(asked.request)
     if admitting is None:
         return None
+    use = None
     for term in admitting:
         admitted = term.holds(asked)
         if admitted is True:
             return Decision(Outcome.ALLOW, Reason.ALLOWED, rule.name, asked.identity, rule.cache, asked.captures)
-        if admitted is not False:
+        if isinstance(admitted, Need) and admitted.use:
+            # Another term may admit without using the link up.
+            use = admitted
+        elif admitted is not False:
             return _end(admitted, rule, asked)
-    return _refuse(Reason.NOT_ADMITTED, rule, asked)
+    return use or _refuse(_why_not_admitted(rule, asked), rule, asked)
+
+
+def _why_not_admitted(rule: Rule, asked: Question) -> Reason:
+    """Return what is wrong with the link, where a rule admits by link and there is one."""
+    if not rule.asks_link or asked.link is None:
+        return Reason.NOT_ADMITTED
+    if asked.link.failure is not None or asked.use is None:
+        return asked.link.failure or Reason.NOT_ADMITTED
+    return _NO_USE.get(asked.use, Reason.NOT_ADMITTED)
 
 
 def _end(said: Decision | Need, rule: Rule, asked: Question) -> Decision | Need:

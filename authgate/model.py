@@ -6,11 +6,11 @@ network. What is made anew for each request is a NamedTuple, which costs half of
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Outcome(IntEnum):
@@ -105,6 +105,7 @@ class Identity(NamedTuple):
         failure: why the credential did not prove anything; None when it did, or when none was sent.
         second_factor: the credential says that a second factor was used.
         session: what the application's session holds, where its cookie is the credential; for handlers only.
+        scope: what the credential may be used for; None: for everything.
     """
 
     subject: Subject | None
@@ -112,6 +113,7 @@ class Identity(NamedTuple):
     failure: Reason | None = None
     second_factor: bool = False
     session: Mapping[str, object] = MappingProxyType({})
+    scope: "Scope | None" = None
 
 
 NOBODY = Identity(ANONYMOUS, CredentialKind.NONE)
@@ -153,6 +155,35 @@ class AccessRequest(NamedTuple):
     session: Mapping[str, object] = MappingProxyType({})
 
 
+class Scope(Protocol):
+    """What a credential may be used for, which may be less than what its owner may do."""
+
+    def covers(self, request: AccessRequest) -> bool:
+        """Tell whether the request is within it."""
+
+
+class Link(NamedTuple):
+    """The signed link that a request carries: a fact, not an identity.
+
+    Args:
+        id: names it in the audit; empty when it could not be read.
+        failure: why it does not cover this request; None when it does.
+        uses: how often it may be used; None: as often as one likes.
+    """
+
+    id: str
+    failure: Reason | None = None
+    uses: int | None = None
+
+
+class Use(Enum):
+    """What became of the question whether a counted link may be used once more."""
+
+    GRANTED = "granted"
+    USED_UP = "used up"
+    UNKNOWN = "unknown"
+
+
 class HandlerCall(NamedTuple):
     """A handler as one rule asks it: the same handler in another rule has other options."""
 
@@ -166,22 +197,28 @@ class Facts(NamedTuple):
     Args:
         identity: who asks; None when nobody has looked yet.
         answers: what handlers said; a handler that is not in it was not asked yet.
+        link: None when there is none.
+        use: of a counted link; None when nobody has asked yet.
     """
 
     identity: Identity | None = None
     answers: Mapping[HandlerCall, "Decision | None"] = MappingProxyType({})
+    link: Link | None = None
+    use: Use | None = None
 
 
 class Need(NamedTuple):
     """A fact the deciding rules need; fetch it and call `decide` again.
 
     Args:
-        call: the handler to ask, with what it will find in its request; None when it is the identity that is needed.
+        call: the handler to ask, with what it will find in its request.
+        use: a use of the request's link is needed. When it is not this and no `call`, it is the identity.
     """
 
     call: HandlerCall | None = None
     captures: Mapping[str, str] = MappingProxyType({})
     options: Mapping[str, object] = MappingProxyType({})
+    use: bool = False
 
 
 class Decision(NamedTuple):

@@ -8,10 +8,11 @@ from time import monotonic
 from typing import NamedTuple
 
 from authgate.credentials import Credentials, Presented
+from authgate.credentials.links import Links
 from authgate.engine import Witness, decide
 from authgate.errors import AuthgateError
 from authgate.handlers import Handlers
-from authgate.model import ANONYMOUS, NOBODY, AccessRequest, Decision, Facts, Identity, Need, Outcome, Reason, Site
+from authgate.model import ANONYMOUS, NOBODY, AccessRequest, Decision, Facts, Identity, Need, Outcome, Reason, Site, Use
 from authgate.observe.audit import Audit
 from authgate.observe.metrics import Counts
 from authgate.policy import Policy
@@ -49,6 +50,7 @@ class Pdp:
         deadline: seconds that a decision may take; None: DECISION_DEADLINE.
         counts: None: nobody asks for figures.
         audit: None: nothing is written down.
+        links: None: nothing is known of signed links.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Pdp:
         deadline: float | None = None,
         counts: Counts | None = None,
         audit: Audit | None = None,
+        links: Links | None = None,
     ) -> None:
         self.policy = policy
         self.sites = {site.host: site for site in sites}
@@ -71,6 +74,7 @@ class Pdp:
         self._deadline = deadline
         self._counts = counts
         self._audit = audit
+        self._links = links if policy.asks_link else None
 
     def evaluate_at_once(
         self, request: AccessRequest, presented: Presented, *, identity_wanted: bool = False
@@ -109,7 +113,9 @@ class Pdp:
 
         async def fetch(need: Need, known: Facts) -> Facts:
             nonlocal facts, late
-            if need.call is None:
+            if need.use:
+                facts = known._replace(use=await self._use(request, known))
+            elif need.call is None:
                 facts = known._replace(identity=await self._verify(request, presented))
             else:
                 late = Reason.HANDLER_ERROR
@@ -156,10 +162,25 @@ class Pdp:
         # What is known without waiting is handed over at once: that costs less than a first decision whose only
         # outcome is that it is needed.
         site = self.sites.get(request.host)
-        return Facts(self._credentials.peek(presented, site) if site else None)
+        identity = self._credentials.peek(presented, site) if site else None
+        if identity is not None and identity.scope is not None:
+            identity = _in_scope(identity, request)
+        return Facts(identity, link=self._links.look(request)) if self._links else Facts(identity)
 
     async def _verify(self, request: AccessRequest, presented: Presented) -> Identity:
-        return await self._credentials.verify(presented, self.sites[request.host])
+        return _in_scope(await self._credentials.verify(presented, self.sites[request.host]), request)
+
+    async def _use(self, request: AccessRequest, known: Facts) -> Use:
+        if self._links is None or known.link is None:
+            return Use.UNKNOWN
+        return await self._links.use(known.link, request)
+
+
+def _in_scope(identity: Identity, request: AccessRequest) -> Identity:
+    """Return nobody for a credential that does not reach as far as this request."""
+    if identity.scope is None or identity.scope.covers(request):
+        return identity
+    return Identity(ANONYMOUS, identity.credential, Reason.SCOPE_EXCEEDED)
 
 
 async def settle(

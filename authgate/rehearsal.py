@@ -25,11 +25,13 @@ from authgate.model import (
     Facts,
     HandlerCall,
     Identity,
+    Link,
     Need,
     Outcome,
     Reason,
     Site,
     Subject,
+    Use,
 )
 from authgate.networks import parse_address, parse_host
 from authgate.paths import from_wire
@@ -63,10 +65,12 @@ class Rehearsed(NamedTuple):
 
 
 class Asking(NamedTuple):
-    """One request and who makes it."""
+    """One request, who makes it, and the signed link it carries."""
 
     request: AccessRequest
     identity: Identity
+    link: Link | None = None
+    use: Use | None = None
 
 
 class Tried(NamedTuple):
@@ -100,9 +104,10 @@ async def rehearse(policy: Policy, handlers: Handlers, asking: Asking) -> Rehear
     """Decide a request as the service would; handlers are really asked."""
 
     async def ask(need: Need, facts: Facts) -> Facts:
-        return await ask_handler(handlers, need, asking.request, facts)
+        # Nothing is used up by a question.
+        return facts._replace(use=Use.UNKNOWN) if need.use else await ask_handler(handlers, need, asking.request, facts)
 
-    return await _rehearse(policy, asking.request, Facts(asking.identity), ask)
+    return await _rehearse(policy, asking.request, Facts(asking.identity, link=asking.link, use=asking.use), ask)
 
 
 async def rehearse_recorded(
@@ -116,9 +121,11 @@ async def rehearse_recorded(
 
     async def ask(need: Need, facts: Facts) -> Facts:
         # Only another policy asks a handler that was not asked then.
+        if need.use:
+            return facts._replace(use=Use.UNKNOWN)
         return facts if need.call is None else facts._replace(answers={**facts.answers, need.call: _NOT_RECORDED})
 
-    return await _rehearse(policy, asking.request, Facts(asking.identity, answers), ask)
+    return await _rehearse(policy, asking.request, Facts(asking.identity, answers, asking.link, asking.use), ask)
 
 
 async def _rehearse(policy: Policy, request: AccessRequest, facts: Facts, ask: Fetch) -> Rehearsed:

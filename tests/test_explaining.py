@@ -16,13 +16,15 @@ from authgate.model import (
     Identity,
     Reason,
     Subject,
+    Use,
     allow,
     deny,
     login,
 )
+from authgate.model import Link as SignedLink
 from authgate.networks import NetworkSet, parse_network
 from authgate.policy.parsing import ATOM_KINDS
-from authgate.rehearsal import Asking, rehearse
+from authgate.rehearsal import Asking, rehearse, rehearse_recorded
 from tests.policies import NETWORKS, UNKNOWN, compiled, local, request
 
 ALICE = local("alice", "staff", "admin")
@@ -86,6 +88,7 @@ def atom(text: str, identity: Identity = NOBODY, asked: AccessRequest | None = N
 
 WORDS = [
     ("anyone", NOBODY, "true", "everybody"),
+    ("link", ALICE, "false", "the request carries no link"),
     ("authenticated", NOBODY, "false", "nobody is logged in"),
     ("authenticated", EVE, "true", "partner/eve is logged in"),
     ("user:alice", ALICE, "true", "it is alice"),
@@ -135,6 +138,28 @@ WORDS = [
 @pytest.mark.parametrize(("text", "identity", "truth", "why"), WORDS)
 def test_words_of_an_atom(text: str, identity: Identity, truth: str, why: str) -> None:
     assert atom(text, identity, request()._replace(instant=FRIDAY)) == (truth, why)
+
+
+LINKS: list[tuple[SignedLink, Use | None, str, str]] = [
+    (SignedLink("l1"), None, "true", "link l1 covers it"),
+    (SignedLink("l1", Reason.EXPIRED), None, "false", "link l1 does not cover it: expired"),
+    (SignedLink("", Reason.BAD_CREDENTIAL), None, "false", "the link does not cover it: bad_credential"),
+    (SignedLink("l1", Reason.STORE_UNAVAILABLE), None, "unknown", "link l1 does not cover it: store_unavailable"),
+    (SignedLink("l1", None, 3), Use.GRANTED, "true", "link l1 covers it and has 3 uses: this is one"),
+    (SignedLink("l1", None, 1), Use.USED_UP, "false", "link l1 covers it and has one use: all are used up"),
+    (SignedLink("l1", None, 3), Use.UNKNOWN, "unknown",
+     "link l1 covers it and has 3 uses: whether one is left is not known"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("link", "use", "truth", "why"), LINKS)
+def test_words_of_a_link(link: SignedLink, use: Use | None, truth: str, why: str) -> None:
+    policy = compiled({"paths": ["/**"], "allow": ["link"]})
+    asking = Asking(request(), NOBODY, link, use)
+    told = explain(policy, request(), asyncio.run(rehearse_recorded(policy, asking, {})))
+
+    (seen,) = (told.rules[0].allow or ())[0].atoms
+    assert (seen.truth, seen.why) == (truth, why)
 
 
 def test_every_kind_of_atom_has_words() -> None:

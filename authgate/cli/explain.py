@@ -134,7 +134,7 @@ def _explain_recorded(settings: Settings, record: Record, *, json_wanted: bool) 
     if record.request is None:
         click.echo(unreadable_as_json(record) if json_wanted else unreadable_as_text(settings, record))
         raise SystemExit(1)
-    asking = Asking(record.request, record.identity)
+    asking = Asking(record.request, record.identity, record.link, record.use)
     rehearsed = asyncio.run(rehearse_recorded(settings.policy, asking, record.answers))
     notes = recorded_notes(settings, record, rehearsed.decision)
     _show(settings, asking, rehearsed, notes, record, json_wanted=json_wanted)

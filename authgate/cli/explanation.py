@@ -3,7 +3,7 @@
 The object that ``--json`` prints has these keys:
 
 * ``logged``: null, or of a decision of the past the line of the audit: what was decided then, by which policy, when;
-* ``request``: method, scheme, host, path (decoded), query, ip (null when not known), at (RFC 3339);
+* ``request``: method, scheme, host, path (decoded), query (without the link), ip (null when not known), at (RFC 3339);
 * ``subject``: name (null for nobody), groups (null when nobody knows them), claims (pairs), via, mfa;
 * ``notes``: what is odd about the question;
 * ``rules``: those that were looked at, in order: rule, place, captures, deny, allow (null for a guard), verdict; a term
@@ -26,7 +26,7 @@ from authgate.explaining import Explanation, RuleSeen, TermSeen, why_unreadable
 from authgate.model import ANONYMOUS, AccessRequest, Decision, Outcome
 from authgate.observe.records import Record
 from authgate.protocols.subrequest import identity_headers
-from authgate.redirects import login_location
+from authgate.redirects import hide_link, hide_link_in_query, login_location
 from authgate.rehearsal import Asking, outcome_name
 
 # A terminal of the usual size; what cannot be broken, such as a long name, goes over it.
@@ -48,7 +48,7 @@ def as_json(
     settings: Settings, asking: Asking, explanation: Explanation, notes: Sequence[str], record: Record | None = None
 ) -> str:
     """Return one JSON object; see the top of this module."""
-    request, identity = asking
+    request, identity = asking.request, asking.identity
     subject = identity.subject or ANONYMOUS
     decision = explanation.decision
     document = {
@@ -57,8 +57,8 @@ def as_json(
             "method": request.method,
             "scheme": request.scheme,
             "host": request.host,
-            "path": request.path,
-            "query": request.query,
+            "path": hide_link(request.path),
+            "query": hide_link_in_query(request.query),
             "ip": None if request.address is None else str(request.address),
             "at": _moment(request),
         },
@@ -167,10 +167,10 @@ def _then(record: Record, settings: Settings) -> Iterator[str]:
 
 
 def _question(asking: Asking) -> Iterator[str]:
-    request, identity = asking
+    request, identity = asking.request, asking.identity
     host = f"[{request.host}]" if ":" in request.host else request.host
-    query = f"?{request.query}" if request.query else ""
-    yield from _wrapped("", f"{request.method} {request.scheme}://{host}{request.path}{query}")
+    query = f"?{hide_link_in_query(request.query)}" if request.query else ""
+    yield from _wrapped("", f"{request.method} {request.scheme}://{host}{hide_link(request.path)}{query}")
     subject = identity.subject or ANONYMOUS
     facts = [f"{subject.id} by {identity.credential}"]
     if subject.is_anonymous:

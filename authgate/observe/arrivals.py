@@ -3,13 +3,16 @@
 Rules of this module:
 1. What is not known to be harmless is masked: a web server that hands on everything hands on secrets too.
 2. Of a query the names stay and the values go: one of them may be a link that admits whoever reads the log.
-3. A client cannot write a line, or what a terminal obeys.
+3. A link may stand in a path as well, and goes from there too.
+4. A client cannot write a line, or what a terminal obeys.
 """
 
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
+
+from authgate.redirects import hide_link
 
 log = logging.getLogger("authgate")
 
@@ -69,7 +72,7 @@ def _fields(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
 
 def masked(name: str, value: str) -> str:
     """Return the value of a field without what is secret in it, in printable characters."""
-    shown = _masked(name.lower(), value)
+    shown = hide_link(_masked(name.lower(), value))
     return _visible(shown if len(shown) <= _MOST else f"{shown[:_MOST]}...")
 
 

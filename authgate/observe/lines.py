@@ -14,7 +14,19 @@ from ipaddress import IPv4Address, IPv6Address
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TypeVar
 
-from authgate.model import NOBODY, CredentialKind, Decision, Facts, HandlerCall, Identity, Outcome, Reason, Subject
+from authgate.model import (
+    NOBODY,
+    CredentialKind,
+    Decision,
+    Facts,
+    HandlerCall,
+    Identity,
+    Link,
+    Outcome,
+    Reason,
+    Subject,
+    Use,
+)
 from authgate.networks import Address
 
 # People, and clients, whose part of the line is remembered.
@@ -88,6 +100,8 @@ class Lines:
             )
         if preflight:
             end = f',"preflight":true{end}'
+        if facts.link is not None:
+            end = f',"link":{_link(facts.link, facts.use)}{end}'
         said = quoted(_last_line(detail) if reason is Reason.HANDLER_ERROR else detail) if detail else "null"
         identity = _who(decision, facts)
         captured = tuple(captures.values()) if captures else ()
@@ -226,6 +240,13 @@ def _list(items: Iterable[str]) -> str:
     return f"[{','.join(items)}]"
 
 
+def _link(link: Link, use: Use | None) -> str:
+    failure = f'"{link.failure}"' if link.failure else "null"
+    uses = "null" if link.uses is None else link.uses
+    used = f'"{use.value}"' if use else "null"
+    return f'{{"id":{quoted(link.id)},"failure":{failure},"uses":{uses},"use":{used}}}'
+
+
 def _who(decision: Decision, facts: Facts) -> Identity | None:
     """Return who asked, though no rule may have looked at it; None when nobody did."""
     if facts.identity is not None:
@@ -274,7 +295,7 @@ def _shorten(
         name = fit("user", subject.name, _USER)
         members = None if kept is None else frozenset(group.removeprefix(prefix) for group in kept)
         who = who._replace(subject=Subject(subject.source, name, members, frozenset(claims)))
-    return (id_, decision, request, preflight, Facts(who, dict(answers)), instant), cut
+    return (id_, decision, request, preflight, facts._replace(identity=who, answers=dict(answers)), instant), cut
 
 
 def _with_short_detail(said: Decision | None) -> Decision | None:

@@ -18,9 +18,11 @@ from authgate.model import (
     Decision,
     HandlerCall,
     Identity,
+    Link,
     Outcome,
     Reason,
     Subject,
+    Use,
     allow,
     deny,
     login,
@@ -62,6 +64,8 @@ class Record(NamedTuple):
     identity: Identity
     answers: Mapping[HandlerCall, Decision | None]
     cut: tuple[str, ...]
+    link: Link | None
+    use: Use | None
 
 
 def log_files(current: Path) -> list[Path]:
@@ -159,7 +163,19 @@ def _read(fields: Mapping[str, object]) -> Record:
         identity,
         MappingProxyType(dict(_answer(_mapping(answer)) for answer in _list(fields["answers"]))),
         tuple(_text(name) for name in _list(fields.get("cut", []))),
+        *_link(fields.get("link")),
     )
+
+
+def _link(found: object) -> tuple[Link | None, Use | None]:
+    if found is None:
+        return None, None
+    fields = _mapping(found)
+    failure, uses, use = fields["failure"], fields["uses"], fields["use"]
+    if uses is not None and type(uses) is not int:
+        raise TypeError("the uses of a link are no number")
+    link = Link(_text(fields["id"]), None if failure is None else Reason(_text(failure)), uses)
+    return link, None if use is None else Use(_text(use))
 
 
 def _request(fields: Mapping[str, object]) -> AccessRequest:

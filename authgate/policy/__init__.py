@@ -26,6 +26,7 @@ class Policy:
         groups: every group that a rule names in full, as `Group` atoms write it.
         claims: the name of every claim that a rule looks at.
         handlers: every handler that a rule asks.
+        asks_link: some rule looks at signed links.
     """
 
     hosts: frozenset[str]
@@ -35,6 +36,7 @@ class Policy:
     groups: frozenset[str]
     claims: frozenset[str]
     handlers: frozenset[str]
+    asks_link: bool
 
     def matching(
         self, host: str, path: str, method: str, *, preflight: bool = False
@@ -116,4 +118,5 @@ def compile_policy(
         groups=frozenset(group for rule in rules for term in rule.terms for group in term.groups),
         claims=frozenset(claim for rule in rules for term in rule.terms for claim in term.claims),
         handlers=frozenset(handler for rule in rules for term in rule.terms for handler in term.handlers),
+        asks_link=any(term.asks_link for rule in rules for term in rule.terms),
     )

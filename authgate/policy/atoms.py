@@ -11,7 +11,8 @@ from datetime import datetime, time
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from authgate.model import AccessRequest, CredentialKind, Decision, HandlerCall, Identity, Need
+from authgate.model import AccessRequest, CredentialKind, Decision, HandlerCall, Identity, Need, Reason, Use
+from authgate.model import Link as SignedLink
 from authgate.networks import NetworkSet
 
 Truth = bool | None
@@ -20,7 +21,7 @@ _NOTHING_CAPTURED: frozenset[str] = frozenset()
 
 
 class Question(NamedTuple):
-    """What an atom may look at: the request, who asks, what handlers said, and the rule it stands in."""
+    """What an atom may look at: the request, who asks, its link, what handlers said, and the rule it stands in."""
 
     request: AccessRequest
     identity: Identity
@@ -28,6 +29,8 @@ class Question(NamedTuple):
     rule: str
     options: Mapping[str, object]
     answers: Mapping[HandlerCall, Decision | None]
+    link: SignedLink | None = None
+    use: Use | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Atom(ABC):
 
     asks_identity = False
     asks_handler = False
+    asks_link = False
 
     @property
     def captures(self) -> frozenset[str]:
@@ -261,3 +265,24 @@ class Handler(Atom):
         if call not in asked.answers:
             return Need(call, asked.captures, asked.options)
         return asked.answers[call] or False
+
+
+_HOLDS: Mapping[Use, Truth] = {Use.GRANTED: True, Use.USED_UP: False, Use.UNKNOWN: None}
+
+
+@dataclass(frozen=True, slots=True)
+class Link(Atom):
+    """``link``: the request carries a signed link that covers it."""
+
+    asks_link = True
+
+    def evaluate(self, asked: Question) -> Truth | Need:
+        """Return whether it does; for a counted one, that a use of it is needed, once nothing else is."""
+        link = asked.link
+        if link is None:
+            return False
+        if link.failure is not None:
+            return None if link.failure is Reason.STORE_UNAVAILABLE else False
+        if link.uses is None:
+            return True
+        return Need(use=True) if asked.use is None else _HOLDS[asked.use]

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from authgate.model import AccessRequest, HandlerCall, Outcome, Reason, Subject
+from authgate.model import AccessRequest, HandlerCall, Outcome, Reason, Subject, Use
 from authgate.policy.atoms import (
     Anyone,
     Atom,
@@ -11,6 +11,7 @@ from authgate.policy.atoms import (
     ClientAddress,
     Group,
     Handler,
+    Link,
     LocalTime,
     Question,
     SecondFactor,
@@ -43,6 +44,8 @@ def describe(part: Part, asked: Question) -> str:
             return f"it is {_DAYS[local.weekday()]} {local:%H:%M} in {atom.zone.key}"
         case Handler():
             return _say_handler(atom, asked)
+        case Link():
+            return _say_link(asked)
         case _:
             return ""
 
@@ -100,6 +103,20 @@ def _say_address(atom: ClientAddress, name: str, request: AccessRequest) -> str:
         networks[_FEW:] = ["..."] if len(networks) > _FEW else []
         name = f"{name} ({', '.join(networks) or 'empty'})"
     return f"{request.address} is {'' if request.address in atom.networks else 'not '}in {name}"
+
+
+def _say_link(asked: Question) -> str:
+    link = asked.link
+    if link is None:
+        return "the request carries no link"
+    name = f"link {link.id}" if link.id else "the link"
+    if link.failure is not None:
+        return f"{name} does not cover it: {link.failure}"
+    if link.uses is None:
+        return f"{name} covers it"
+    used = {None: "none was needed", Use.GRANTED: "this is one", Use.USED_UP: "all are used up"}
+    uses = f"{link.uses} uses" if link.uses != 1 else "one use"
+    return f"{name} covers it and has {uses}: {used.get(asked.use, 'whether one is left is not known')}"
 
 
 def _say_handler(atom: Handler, asked: Question) -> str:

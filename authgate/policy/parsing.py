@@ -16,6 +16,7 @@ from authgate.policy.atoms import (
     ClientAddress,
     Group,
     Handler,
+    Link,
     LocalTime,
     SecondFactor,
     Text,
@@ -223,6 +224,7 @@ _KINDS: Mapping[str, _Parse] = {
     "mfa": _bare("mfa", SecondFactor()),
     "ip": _parse_ip,
     "time": _parse_time,
+    "link": _bare("link", Link()),
     "handler": _parse_handler,
 }
 # What Apache, nginx and Authelia call them.

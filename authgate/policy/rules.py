@@ -36,6 +36,7 @@ class Rule:
         allow: None when the rule has no ``allow`` at all: a guard, which refuses or passes on to the next rule.
         needs_identity: some term looks at who asks, or asks a handler, which may.
         asks_second_factor: some term looks at ``mfa``.
+        asks_link: some term of ``allow`` looks at the request's signed link.
         options: for handlers; the rule's own table, read-only.
         preflight: a CORS preflight, and only that, passes whatever `methods` and `allow` say.
         deliver: for the listener ``deliver`` alone; None: nothing of this rule is sent there.
@@ -51,6 +52,7 @@ class Rule:
     cache: str
     needs_identity: bool
     asks_second_factor: bool
+    asks_link: bool
     options: Mapping[str, object]
     preflight: bool
     deliver: Delivery | None
@@ -157,6 +159,7 @@ def parse_rule(place: str, table: object, context: RuleContext, problems: list[P
         cache=cache or DEFAULT_CACHE,
         needs_identity=any(term.asks_identity or term.handlers for term in terms),
         asks_second_factor=any(term.asks_second_factor for term in terms),
+        asks_link=any(term.asks_link for term in allow or ()),
         options=MappingProxyType(options),
         preflight=preflight is True,
         deliver=deliver,

@@ -23,6 +23,9 @@ class Part:
     def evaluate(self, asked: Question) -> Truth | Need | Decision:
         """Return the atom's truth, turned round when negated; unknown stays unknown. Handlers are never negated."""
         truth = self.atom.evaluate(asked)
+        if self.negated and isinstance(truth, Need):
+            # Of a link only, and one that covers the request: nobody uses it up by not wanting it.
+            return False
         return not truth if self.negated and (truth is True or truth is False) else truth
 
 
@@ -56,7 +59,8 @@ class Term:
             truth = part.evaluate(asked)
             if truth is False:
                 return False
-            if truth is True or truth is None:
+            # Who is refused uses no link up; that it covers the request is enough.
+            if truth is True or truth is None or (isinstance(truth, Need) and truth.use):
                 continue
             # allow() of a handler is false in deny.
             return False if isinstance(truth, Decision) and truth.allowed else truth
@@ -95,6 +99,11 @@ class Term:
         return [part.atom.reference for part in self.parts if isinstance(part.atom, Handler)]
 
     @property
+    def asks_link(self) -> bool:
+        """True when the term looks at the request's signed link."""
+        return any(part.atom.asks_link for part in self.parts)
+
+    @property
     def asks_second_factor(self) -> bool:
         """True when the term looks at ``mfa``."""
         return any(isinstance(part.atom, SecondFactor) for part in self.parts)
@@ -112,9 +121,9 @@ def _may_hold(truth: Truth | Need | Decision) -> bool:
 
 
 def in_order(parts: list[Part]) -> tuple[Part, ...]:
-    """Sort parts so that the cheap questions come first and a handler is asked only when all others hold."""
+    """Sort parts: the cheap questions first, a handler when all others hold, and a use is the last thing taken."""
     return tuple(sorted(parts, key=_cost))
 
 
-def _cost(part: Part) -> tuple[bool, bool]:
-    return part.atom.asks_handler, part.atom.asks_identity
+def _cost(part: Part) -> tuple[bool, bool, bool]:
+    return part.atom.asks_link, part.atom.asks_handler, part.atom.asks_identity

@@ -102,3 +102,22 @@ def test_bytes_that_are_not_utf_8_are_escaped(caplog: pytest.LogCaptureFixture) 
     assert "  X-\\Xff" not in caplog.text
     assert "  X-Authgate-Path: /ä\n" in caplog.text
     assert "\n\n" not in caplog.messages[0]
+
+
+def test_link_is_masked_wherever_it_stands() -> None:
+    link = f"{'eyJh' * 10}.{'eyJp' * 30}.{'s' * 43}"
+    fields = {
+        "x-authgate-path": f"/authgate-link/{link}/videos/x",
+        "x-authgate-uri": f"/Authgate-Link/{link[:70]}/videos/x?ag={link}",
+        "x-authgate-target": f"/%61uthgate-link/{link}/videos/x",
+        "x-authgate-query": f"ag={link}&{link}=1",
+        "referer": f"https://x/authgate-link/{link}/",
+        "location": f"https://x/authgate/login?next=/authgate-link/{link}/",
+        "user-agent": link,
+    }
+
+    shown = {name: masked(name, value) for name, value in fields.items()}
+
+    assert not any("eyJhe" in text or "sss" in text for text in shown.values()), shown
+    assert shown["x-authgate-path"] == "/authgate-link/***/videos/x"
+    assert shown["x-authgate-uri"] == "/Authgate-Link/***/videos/x?ag=***"

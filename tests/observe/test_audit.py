@@ -24,9 +24,11 @@ from authgate.model import (
     Facts,
     HandlerCall,
     Identity,
+    Link,
     Outcome,
     Reason,
     Subject,
+    Use,
     allow,
     deny,
     login,
@@ -107,6 +109,15 @@ def test_query_headers_and_other_groups_and_claims_are_not_written(tmp_path: Pat
 
     text = (tmp_path / "audit.jsonl").read_text()
     assert not any(word in text for word in ("secret", "football", "a@example.com"))
+
+
+def test_link_is_written_by_its_id(tmp_path: Path) -> None:
+    used = written(tmp_path, REFUSED, ASKED, Facts(link=Link("l1", None, 3), use=Use.USED_UP))
+    expired = written(tmp_path, REFUSED, ASKED, Facts(link=Link("l2", Reason.EXPIRED)))
+
+    assert used["link"] == {"id": "l1", "failure": None, "uses": 3, "use": "used up"}
+    assert expired["link"] == {"id": "l2", "failure": "expired", "uses": None, "use": None}
+    assert "link" not in written(tmp_path, REFUSED, ASKED, Facts())
 
 
 def test_group_that_a_capture_names_is_written(tmp_path: Path) -> None:
@@ -335,7 +346,7 @@ def documented(header: str) -> set[str]:
 
 def test_every_field_is_documented(tmp_path: Path) -> None:
     asked = ASKED._replace(path="/" + "x" * 5000, preflight=True)
-    assert documented("Field") == set(written(tmp_path, REFUSED, asked, Facts()))
+    assert documented("Field") == set(written(tmp_path, REFUSED, asked, Facts(link=Link("l1"))))
     with audit(tmp_path) as made:
         made.login(Reason.BAD_CREDENTIAL, "alice", "h", None)
     assert documented("Login field") == set(lines(tmp_path)[-1])

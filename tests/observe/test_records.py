@@ -17,9 +17,11 @@ from authgate.model import (
     Facts,
     HandlerCall,
     Identity,
+    Link,
     Outcome,
     Reason,
     Subject,
+    Use,
     allow,
     deny,
     login,
@@ -75,6 +77,16 @@ def test_record_is_what_was_decided(identity: Identity) -> None:
     assert record.identity == identity
     assert record.answers == answers
     assert record.cut == ()
+
+
+@pytest.mark.parametrize(
+    ("link", "use"),
+    [(Link("l1", None, 3), Use.GRANTED), (Link("l2", Reason.REVOKED), None), (Link("", Reason.BAD_CREDENTIAL), None)],
+)
+def test_link_is_read_as_it_was(link: Link, use: Use | None) -> None:
+    record = read_record(json.loads(line(facts=Facts(NOBODY, link=link, use=use))))
+
+    assert (record.link, record.use) == (link, use)
 
 
 def test_question_that_could_not_be_read_has_no_request() -> None:

@@ -15,9 +15,11 @@ from authgate.model import (
     Facts,
     HandlerCall,
     Identity,
+    Link,
     Outcome,
     Reason,
     Subject,
+    Use,
     allow,
     deny,
     login,
@@ -47,6 +49,14 @@ WHO = st.builds(
     st.sampled_from(CredentialKind),
     st.none() | st.sampled_from(Reason),
     st.booleans(),
+    session=st.just({"secret": "secret"}),
+    scope=st.none(),
+)
+LINKS = st.builds(
+    Link,
+    st.from_regex(r"[A-Za-z0-9_-]{0,64}", fullmatch=True),
+    st.none() | st.sampled_from(Reason),
+    st.none() | st.integers(1, 1_000_000),
 )
 SAID = (
     st.none()
@@ -74,7 +84,12 @@ DECISIONS = st.builds(
     detail=LONG,
 )
 DECIDED: st.SearchStrategy[Decided] = st.tuples(
-    st.just(ID), DECISIONS, ASKED, st.booleans(), st.builds(Facts, st.none() | WHO, ANSWERS), st.floats(0, 4e9)
+    st.just(ID),
+    DECISIONS,
+    ASKED,
+    st.booleans(),
+    st.builds(Facts, st.none() | WHO, ANSWERS, st.none() | LINKS, st.none() | st.sampled_from(Use)),
+    st.floats(0, 4e9),
 )
 
 
@@ -102,6 +117,7 @@ def test_a_decision_is_one_line_that_is_read_as_it_was_meant(decided: Decided, n
     assert find(ID, [b"journal: " + line.encode()]) == fields
     assert (record.decision.outcome, record.decision.reason, record.decision.rule) == decision[:3]
     assert (record.request is None) == (request is None)
+    assert (record.link, record.use) == ((facts.link, facts.use) if facts.link else (None, None))
     if not record.cut:
         assert record.decision.captures == decision.captures
         assert facts.answers.keys() == record.answers.keys()
