@@ -5,6 +5,8 @@ writes a *change*, which every worker sees within 100 ms through `follow`; what 
 writes none either: what it removes was refused already, because it had expired.
 
 A counter is a key, a number and a moment at which it ends, as if nothing had been counted.
+
+A use is counted by a counter that has a limit, once for each unit that asks: while a unit stands, it costs no more.
 """
 
 from collections.abc import Callable
@@ -59,7 +61,7 @@ class Records(Protocol):
     async def purge(self, now: float, limit: int) -> int:
         """Remove at most `limit` records that expired before `now`, oldest first; how many were removed.
 
-        Counters that ended before `now` go too, as many at most.
+        Counters that ended before `now` go too, and units, as many of each at most.
         """
 
 
@@ -107,7 +109,30 @@ class Counters(Protocol):
         """End the counter now."""
 
 
-class Store(Records, Changes, Counters, Protocol):
+class Uses(Protocol):
+    """Uses that several workers take from one stock. Every method raises `StoreUnavailable` when the store is away."""
+
+    async def take(self, key: str, unit: str, limit: int, expires: float, free_for: float) -> float | None:
+        """Count one use more, as one step that no other worker can come between, unless the unit stands already.
+
+        A unit that stands is only read. One that would stand for longer than `free_for` from now (the clock was set
+        back) does not stand.
+
+        Args:
+            key: of the counter, which `Counters.counted` shows.
+            limit: so many uses there are.
+            expires: the counter ends, and so does each unit; later than now.
+            free_for: seconds for which a unit stands.
+
+        Returns:
+            Until when the unit stands; None when it does not, and no use is left.
+        """
+
+    async def is_left(self, key: str, unit: str, limit: int, free_for: float) -> bool:
+        """Tell whether `take` would count or find a unit; nothing is written."""
+
+
+class Store(Records, Changes, Counters, Uses, Protocol):
     """Everything a worker needs of a store.
 
     Args:

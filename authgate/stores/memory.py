@@ -18,6 +18,7 @@ class MemoryStore:
         self._clock = clock
         self._records: dict[tuple[str, str], Record] = {}
         self._counters: dict[str, Count] = {}
+        self._units: dict[tuple[str, str], float] = {}
         self._followers: _Followers = []
 
     @property
@@ -81,6 +82,8 @@ class MemoryStore:
         ended = heapq.nsmallest(limit, ((count.ends, key) for key, count in self._counters.items() if count.ends < now))
         for _, key in ended:
             del self._counters[key]
+        for _, unit in heapq.nsmallest(limit, ((ends, unit) for unit, ends in self._units.items() if ends < now)):
+            del self._units[unit]
         expired = ((record.expires, kind, key) for (kind, key), record in self._records.items() if record.expires < now)
         oldest = heapq.nsmallest(limit, expired)
         for _, kind, key in oldest:
@@ -99,13 +102,32 @@ class MemoryStore:
     async def counted(self, key: str) -> Count:
         """Return the counter as it stands."""
         self.operations += 1
-        count = self._counters.get(key, NOTHING_COUNTED)
-        return count if self._clock() < count.ends else NOTHING_COUNTED
+        return self._count(key, self._clock())
 
     async def clear(self, key: str) -> None:
         """End the counter now."""
         self.operations += 1
         self._counters.pop(key, None)
+
+    async def take(self, key: str, unit: str, limit: int, expires: float, free_for: float) -> float | None:
+        """Count one use more, unless the unit stands already."""
+        self.operations += 1
+        now = self._clock()
+        ends = self._standing(key, unit, now, free_for)
+        if ends:
+            return ends
+        taken = self._count(key, now)
+        if taken.number >= limit:
+            return None
+        self._counters[key] = Count(taken.number + 1, max(taken.ends, expires))
+        self._units[key, unit] = ends = min(now + free_for, expires)
+        return ends
+
+    async def is_left(self, key: str, unit: str, limit: int, free_for: float) -> bool:
+        """Tell whether `take` would count or find a unit."""
+        self.operations += 1
+        now = self._clock()
+        return bool(self._standing(key, unit, now, free_for)) or self._count(key, now).number < limit
 
     async def follow(self, on_deleted: Callable[[str, str], None], on_lost: Callable[[], None]) -> None:
         """Call `on_deleted` for each deletion from now on; run until cancelled."""
@@ -119,6 +141,15 @@ class MemoryStore:
 
     async def aclose(self) -> None:
         """Hold nothing open, so release nothing."""
+
+    def _count(self, key: str, now: float) -> Count:
+        count = self._counters.get(key, NOTHING_COUNTED)
+        return count if now < count.ends else NOTHING_COUNTED
+
+    def _standing(self, key: str, unit: str, now: float, free_for: float) -> float:
+        """Return until when a unit stands; 0.0 when it does not."""
+        ends = self._units.get((key, unit), 0.0)
+        return ends if now < ends <= now + free_for else 0.0
 
     def _announce(self, kind: str, key: str) -> None:
         for on_deleted, _ in self._followers:

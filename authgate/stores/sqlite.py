@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +51,16 @@ _ADD = """INSERT INTO counters (key, number, ends) VALUES (:key, 1, :fresh) ON C
     RETURNING number, ends"""
 _COUNTED = "SELECT number, ends FROM counters WHERE key = ? AND ends > ?"
 _CLEAR = "DELETE FROM counters WHERE key = ?"
+# Until when a unit stands, and how often was counted. `free` is the latest end there can be.
+_USED = """SELECT
+    coalesce((SELECT ends FROM units WHERE key = :key AND unit = :unit AND ends > :now AND ends <= :free), 0),
+    coalesce((SELECT number FROM counters WHERE key = :key AND ends > :now), 0)"""
+_COUNT_USE = """INSERT INTO counters (key, number, ends) VALUES (:key, 1, :expires) ON CONFLICT (key) DO UPDATE SET
+    number = CASE WHEN ends > :now THEN number + 1 ELSE 1 END,
+    ends = CASE WHEN ends > :now THEN max(ends, :expires) ELSE :expires END"""
+_PUT_UNIT = "INSERT OR REPLACE INTO units (key, unit, ends) VALUES (:key, :unit, min(:free, :expires))"
+_PURGE_UNITS = """DELETE FROM units WHERE (key, unit) IN
+    (SELECT key, unit FROM units WHERE ends < ? ORDER BY ends LIMIT ?)"""
 _PURGE_COUNTERS = "DELETE FROM counters WHERE key IN (SELECT key FROM counters WHERE ends < ? ORDER BY ends LIMIT ?)"
 _TRIM = "DELETE FROM changes WHERE seq IN (SELECT seq FROM changes WHERE at < ? ORDER BY seq LIMIT ?)"
 _TAIL = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)"
@@ -162,13 +172,14 @@ class SqliteStore:
         return await self._run(lambda connection: _records(connection, _SCAN_OWNED, (kind, owner)))
 
     async def purge(self, now: float, limit: int) -> int:
-        """Remove at most `limit` records that expired before `now`, and as many old changes and counters."""
+        """Remove at most `limit` records that expired before `now`, and as many old changes, counters and units."""
 
         def work(connection: sqlite3.Connection) -> int:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute(_TRIM, (now - _CHANGES_KEPT, limit))
                 connection.execute(_PURGE_COUNTERS, (now, limit))
+                connection.execute(_PURGE_UNITS, (now, limit))
                 return connection.execute(_PURGE, (now, limit)).rowcount
 
         return await self._run(work)
@@ -189,6 +200,34 @@ class SqliteStore:
     async def clear(self, key: str) -> None:
         """End the counter now."""
         await self._run(lambda connection: connection.execute(_CLEAR, (key,)).rowcount)
+
+    async def take(self, key: str, unit: str, limit: int, expires: float, free_for: float) -> float | None:
+        """Count one use more, unless the unit stands already: both are written or neither."""
+        now = self._clock()
+        given = {"key": key, "unit": unit, "now": now, "expires": expires, "free": now + free_for}
+
+        def work(connection: sqlite3.Connection) -> float | None:
+            stands, number = _used(connection, given)
+            # Most are answered by reading, which waits for no other worker.
+            if stands or number >= limit:
+                return stands or None
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                stands, number = _used(connection, given)
+                if stands or number >= limit:
+                    return stands or None
+                connection.execute(_COUNT_USE, given)
+                connection.execute(_PUT_UNIT, given)
+            return min(now + free_for, expires)
+
+        return await self._run(work)
+
+    async def is_left(self, key: str, unit: str, limit: int, free_for: float) -> bool:
+        """Tell whether `take` would count or find a unit."""
+        now = self._clock()
+        given = {"key": key, "unit": unit, "now": now, "free": now + free_for}
+        stands, number = await self._run(lambda connection: _used(connection, given))
+        return bool(stands) or number < limit
 
     async def follow(self, on_deleted: Callable[[str, str], None], on_lost: Callable[[], None]) -> None:
         """Call `on_deleted` for each deletion from now on, by whichever process; run until cancelled."""
@@ -324,6 +363,12 @@ class _Channel:
 def _records(connection: sqlite3.Connection, query: str, arguments: tuple[str, ...]) -> list[Record]:
     rows: list[tuple[str, bytes, str, float]] = connection.execute(query, arguments).fetchall()
     return [Record(key, value, owner, expires) for key, value, owner, expires in rows]
+
+
+def _used(connection: sqlite3.Connection, given: Mapping[str, object]) -> tuple[float, int]:
+    """Return until when a unit stands, 0.0 when it does not, and how many uses were counted."""
+    [(stands, number)] = connection.execute(_USED, given).fetchall()
+    return float(stands), int(number)
 
 
 def _number(connection: sqlite3.Connection, query: str) -> int:

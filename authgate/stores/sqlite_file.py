@@ -21,7 +21,7 @@ from pathlib import Path
 
 from authgate.errors import ConfigError, Problem
 
-SCHEMA = 2
+SCHEMA = 3
 
 _TABLES = (
     """CREATE TABLE records (
@@ -42,6 +42,12 @@ _STEPS = {
             key TEXT NOT NULL PRIMARY KEY, number INTEGER NOT NULL, ends REAL NOT NULL) WITHOUT ROWID""",
         "CREATE INDEX counters_by_end ON counters (ends)",
         "PRAGMA user_version = 2",
+    ),
+    2: (
+        """CREATE TABLE units (
+            key TEXT NOT NULL, unit TEXT NOT NULL, ends REAL NOT NULL, PRIMARY KEY (key, unit)) WITHOUT ROWID""",
+        "CREATE INDEX units_by_end ON units (ends)",
+        "PRAGMA user_version = 3",
     ),
 }
 

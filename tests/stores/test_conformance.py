@@ -421,6 +421,163 @@ def test_counting_is_not_announced(run: Run) -> None:
     run(scenario, workers=2)
 
 
+DAY = 86400.0
+
+
+def test_uses_are_taken_until_none_is_left(run: Run, clock: MovableClock) -> None:
+    async def scenario(store: Store) -> None:
+        ends = clock.now + 10 * DAY
+        assert await store.counted("a") == NOTHING_COUNTED
+        for number in (1, 2, 3):
+            assert await store.take("a", f"u{number}", 3, ends, DAY) == clock.now + DAY
+            assert await store.counted("a") == Count(number, ends)
+        assert await store.take("a", "u4", 3, ends, DAY) is None
+        assert await store.counted("a") == Count(3, ends)
+        assert await store.take("b", "u4", 1, ends, DAY) is not None
+
+    run(scenario)
+
+
+def test_unit_that_stands_costs_nothing_more(run: Run, clock: MovableClock) -> None:
+    async def scenario(store: Store) -> None:
+        ends, stands = clock.now + 10 * DAY, clock.now + DAY
+        assert await store.take("a", "u", 2, ends, DAY) == stands
+        clock.advance(DAY - 1)
+        # The first request says until when it stands, not the last.
+        assert await store.take("a", "u", 2, ends, DAY) == stands
+        assert (await store.counted("a")).number == 1
+        clock.advance(1)
+        assert await store.take("a", "u", 2, ends, DAY) == stands + DAY
+        assert (await store.counted("a")).number == 2
+        # Used up, but not for who has it.
+        assert await store.take("a", "v", 2, ends, DAY) is None
+        assert await store.take("a", "u", 2, ends, DAY) == stands + DAY
+        clock.advance(DAY)
+        assert await store.take("a", "u", 2, ends, DAY) is None
+
+    run(scenario)
+
+
+def test_unit_of_another_key_does_not_stand(run: Run, clock: MovableClock) -> None:
+    async def scenario(store: Store) -> None:
+        await store.take("a", "u", 1, clock.now + DAY, DAY)
+        assert (await store.counted("b")).number == 0
+        await store.take("b", "u", 1, clock.now + DAY, DAY)
+        assert (await store.counted("b")).number == 1
+
+    run(scenario)
+
+
+def test_unit_stands_no_longer_than_its_counter(run: Run, clock: MovableClock) -> None:
+    async def scenario(store: Store) -> None:
+        assert await store.take("a", "u", 1, clock.now + 60, DAY) == clock.now + 60
+        clock.advance(60)
+        assert await store.counted("a") == NOTHING_COUNTED
+        assert not await store.is_left("a", "u", 0, DAY)
+
+    run(scenario)
+
+
+def test_counter_of_uses_ends_with_the_last_that_is_asked_for(run: Run, clock: MovableClock) -> None:
+    async def scenario(store: Store) -> None:
+        now = clock.now
+        for seconds, counted in ((60, Count(1, now + 60)), (90, Count(2, now + 90)), (30, Count(3, now + 90))):
+            await store.take("a", str(seconds), 5, now + seconds, DAY)
+            assert await store.counted("a") == counted
+        clock.advance(90)
+        await store.take("a", "u", 5, now + 100, DAY)
+        assert await store.counted("a") == Count(1, now + 100)
+
+    run(scenario)
+
+
+def test_unit_that_would_stand_too_long_does_not_stand(run: Run, clock: MovableClock) -> None:
+    """The clock was set back."""
+
+    async def scenario(store: Store) -> None:
+        ends = clock.now + DAY
+        await store.take("a", "u", 2, ends, 600)
+        clock.advance(-7200)
+        assert await store.take("a", "u", 2, ends, 600) == clock.now + 600
+        assert (await store.counted("a")).number == 2
+
+    run(scenario)
+
+
+def test_looking_whether_a_use_is_left_takes_none(run: Run, clock: MovableClock) -> None:
+    async def scenario(store: Store) -> None:
+        ends = clock.now + 10 * DAY
+        for _ in range(3):
+            assert await store.is_left("a", "u", 1, DAY)
+        assert await store.counted("a") == NOTHING_COUNTED
+        await store.take("a", "u", 1, ends, DAY)
+        assert await store.is_left("a", "u", 1, DAY)
+        assert not await store.is_left("a", "v", 1, DAY)
+        assert await store.is_left("a", "v", 2, DAY)
+        clock.advance(DAY)
+        assert not await store.is_left("a", "u", 1, DAY)
+
+    run(scenario)
+
+
+def test_odd_units_are_told_apart(run: Run, clock: MovableClock) -> None:
+    async def scenario(store: Store) -> None:
+        for number, key in enumerate(ODD_KEYS, start=1):
+            await store.take("a", key, 1000, clock.now + DAY, DAY)
+            assert (await store.counted("a")).number == number
+            await store.take(key + "*", "u", 1000, clock.now + DAY, DAY)
+            assert (await store.counted(key + "*")).number == 1
+
+    run(scenario)
+
+
+def test_workers_that_take_at_once_take_no_more_than_there_is(run: Run, clock: MovableClock) -> None:
+    async def scenario(*stores: Store) -> None:
+        async def take(number: int) -> bool:
+            store = stores[number % len(stores)]
+            return await store.take("a", f"u{number}", 3, clock.now + DAY, DAY) is not None
+
+        assert sum(await asyncio.gather(*map(take, range(50)))) == 3
+        assert (await stores[0].counted("a")).number == 3
+
+    run(scenario, workers=4)
+
+
+def test_workers_that_take_one_unit_at_once_take_one_use(run: Run, clock: MovableClock) -> None:
+    async def scenario(*stores: Store) -> None:
+        taken = await asyncio.gather(*(store.take("a", "u", 3, clock.now + DAY, DAY) for store in stores * 10))
+        assert set(taken) == {clock.now + DAY}
+        assert (await stores[0].counted("a")).number == 1
+
+    run(scenario, workers=4)
+
+
+def test_purge_removes_units_that_ended_in_bounded_steps(run: Run, clock: MovableClock) -> None:
+    async def scenario(store: Store) -> None:
+        now = clock.now
+        for seconds in (10, 20, 30, 40):
+            await store.take("a", f"u{seconds}", 4, now + DAY, seconds)
+        for removed in (2, 3):
+            assert await store.purge(now + 35, 2) == 0
+            standing = [await store.is_left("a", f"u{seconds}", 4, DAY) for seconds in (10, 20, 30, 40)]
+            assert standing == [False] * removed + [True] * (4 - removed)
+        assert (await store.counted("a")).number == 4
+
+    run(scenario)
+
+
+def test_taking_a_use_is_not_announced(run: Run, clock: MovableClock) -> None:
+    async def scenario(one: Store, other: Store) -> None:
+        async with Follower(other) as follower:
+            await one.take("a", "u", 1, clock.now + DAY, DAY)
+            await one.put("session", record("a"))
+            await one.delete("session", "a")
+            await until(lambda: bool(follower.deleted))
+            assert follower.deleted == [("session", "a")]
+
+    run(scenario, workers=2)
+
+
 def test_operations_are_counted(run: Run) -> None:
     async def scenario(store: Store) -> None:
         assert (store.operations, store.errors) == (0, 0)
@@ -434,7 +591,9 @@ def test_operations_are_counted(run: Run) -> None:
         await store.clear("a")
         await store.purge(0, 1)
         await store.announce("session", record("a"))
-        assert (store.operations, store.errors) == (10, 0)
+        await store.take("a", "u", 1, 2e9, 1)
+        await store.is_left("a", "u", 1, 1)
+        assert (store.operations, store.errors) == (12, 0)
 
     run(scenario)
 

@@ -1,6 +1,7 @@
 import asyncio
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -152,6 +153,16 @@ SCHEMA_1 = """
 """
 
 
+# As the second schema added to it.
+SCHEMA_2 = """
+    CREATE TABLE counters (
+        key TEXT NOT NULL PRIMARY KEY, number INTEGER NOT NULL, ends REAL NOT NULL) WITHOUT ROWID;
+    CREATE INDEX counters_by_end ON counters (ends);
+    INSERT INTO counters VALUES ('b', 7, 2000000000.0);
+    PRAGMA user_version = 2;
+"""
+
+
 def _of_schema_1(path: Path) -> sqlite3.Connection:
     path.touch(mode=0o600)
     connection = sqlite3.connect(path, isolation_level=None)
@@ -160,20 +171,31 @@ def _of_schema_1(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _of_schema_2(path: Path) -> sqlite3.Connection:
+    connection = _of_schema_1(path)
+    connection.executescript(SCHEMA_2)
+    return connection
+
+
 def _columns(path: Path) -> list[tuple[str, str]]:
     with closing(sqlite3.connect(path)) as connection:
         return sorted(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall())
 
 
-def test_file_of_an_older_schema_is_brought_up_to_date_with_its_records(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [_of_schema_1, _of_schema_2])
+def test_file_of_an_older_schema_is_brought_up_to_date_with_its_records(
+    tmp_path: Path, make: Callable[[Path], sqlite3.Connection]
+) -> None:
     path = tmp_path / "authgate.db"
     # Open meanwhile in an older authgate, which goes on.
-    older = _of_schema_1(path)
+    older = make(path)
 
     async def scenario() -> None:
         store = open_store(f"sqlite:{path}", MovableClock())
         assert await store.get("session", "a") == Record("a", b"\x00\xff", "alice", 2000000000.0)
+        assert (await store.counted("b")).number == (0 if make is _of_schema_1 else 7)
         assert (await store.add("a", 600)).number == 1
+        assert await store.take("c", "u", 1, 2e9, 600) is not None
         older.execute("DELETE FROM records")
         assert await store.get("session", "a") is None
         await store.aclose()

@@ -48,6 +48,24 @@ async def main() -> None:
 asyncio.run(main())
 """
 
+TAKING = """
+import asyncio, sys, time
+from pathlib import Path
+from authgate.stores.sqlite import SqliteStore
+
+async def main() -> None:
+    store = SqliteStore(Path(sys.argv[1]), time.time)
+    await store.counted("a")
+    print("ready", flush=True)
+    sys.stdin.readline()
+    ends = time.time() + 600
+    taken = await asyncio.gather(*(store.take("a", f"{sys.argv[2]}{n}", 3, ends, 600) for n in range(50)))
+    print(sum(one is not None for one in taken), flush=True)
+    await store.aclose()
+
+asyncio.run(main())
+"""
+
 FORKING = """
 import asyncio, os, sys
 from pathlib import Path
@@ -367,6 +385,7 @@ def test_a_file_replaced_again_and_again_is_followed_each_time(run_sqlite: Run, 
                 lost = follower.lost
                 move(other, path)
                 assert [found.key for found in await one.scan("session")] == [f"n{number}"]
+                # A try while another opens the file is a loss too, and what is deleted before the next one is not told.
                 await until(lambda: follower.lost > lost and two.up)  # noqa: B023
                 assert await two.delete("session", f"n{number}")
                 await until(lambda: follower.deleted[-1:] == [("session", f"n{number}")])  # noqa: B023
@@ -492,6 +511,60 @@ def test_a_file_others_may_read_is_not_used(run_sqlite: Run, path: Path) -> None
 
     async def scenario(store: Store) -> None:
         await unavailable(store.get("session", "a"))
+
+    run_sqlite(scenario)
+
+
+def test_two_processes_that_take_at_once_take_no_more_than_there_is(path: Path) -> None:
+    with running(TAKING, path, "x") as one, running(TAKING, path, "y") as other:
+        for process in (one, other):
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in (one, other):
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert sum(int(process.stdout.readline()) for process in (one, other) if process.stdout) == 3
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "taken"),
+    [
+        ("INSERT INTO counters VALUES ('a', 2, 2e9)", None),
+        ("INSERT INTO units VALUES ('a', 'u', 1700000100)", 1_700_000_100),
+    ],
+    ids=["the last use", "the same unit"],
+)
+def test_what_another_worker_took_while_the_lock_was_waited_for_counts(
+    run_sqlite: Run, path: Path, meanwhile: str, taken: float | None
+) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        statements: list[str] = []
+        assert await store.is_left("a", "u", 2, 600)
+        await store._run(lambda connection: connection.set_trace_callback(statements.append))
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        taking = asyncio.create_task(store.take("a", "u", 2, 2e9, 600))
+        # It has read, and waits for the lock.
+        await until(lambda: "BEGIN IMMEDIATE" in statements)
+        other.execute(meanwhile)
+        other.execute("COMMIT")
+        assert await taking == taken
+        other.close()
+
+    run_sqlite(scenario)
+
+
+def test_use_is_taken_by_one_writer_at_a_time_and_a_unit_that_stands_only_read(run_sqlite: Run, path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        stands = await store.take("a", "u", 2, 2e9, 600)
+        with locked(path, "BEGIN IMMEDIATE"):
+            await unavailable(store.take("a", "v", 2, 2e9, 600))
+            assert await store.take("a", "u", 2, 2e9, 600) == stands
+            assert await store.take("a", "v", 1, 2e9, 600) is None
+            assert await store.is_left("a", "v", 2, 600)
+        assert (await store.counted("a")).number == 1
+        assert await store.take("a", "v", 2, 2e9, 600) is not None
 
     run_sqlite(scenario)
 
