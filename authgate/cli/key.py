@@ -13,7 +13,7 @@ from authgate.cli.output import fail, report, visible
 from authgate.cli.stored import moment, print_table
 from authgate.credentials.keyring import make_key, read_ring
 from authgate.errors import ConfigError
-from authgate.keys import ALGORITHMS, COOKIE, Key, State
+from authgate.keys import ALGORITHMS, COOKIE, LINK, Key, State
 from authgate.keys.ring import Entry, Ring, created, render, render_public
 from authgate.keys.ring import retire as without
 from authgate.keys.ring import rotate as rotated
@@ -21,20 +21,25 @@ from authgate.keys.ring import rotate as rotated
 # A service reads a changed file within 2 s, and a key must not sign before everybody knows it.
 KNOWN_AFTER = timedelta(seconds=10)
 
+_USUAL = {COOKIE: "ES256", LINK: "HS256"}
+
 _file_argument = click.argument("file", type=click.Path(path_type=Path))
 
 
 @click.group()
 def key() -> None:
-    """Make, list, rotate and retire the keys that applications sign with."""
+    """Make, list, rotate and retire the keys that sign tokens and links."""
 
 
 @key.command()
 @_file_argument
-@click.option("--algorithm", type=click.Choice(ALGORITHMS), default="ES256", show_default=True, help="JWS algorithm.")
-@click.option("--purpose", type=click.Choice([COOKIE]), default=COOKIE, show_default=True, help="What they sign.")
-def new(file: Path, algorithm: str, purpose: str) -> None:
+@click.option("--algorithm", type=click.Choice(ALGORITHMS), help="JWS algorithm; ES256, and HS256 for links.")
+@click.option("--purpose", type=click.Choice([COOKIE, LINK]), default=COOKIE, show_default=True, help="What they sign.")
+def new(file: Path, algorithm: str | None, purpose: str) -> None:
     """Make a ring: a key that signs, and the one that will be next."""
+    algorithm = algorithm or _USUAL[purpose]
+    if purpose == LINK and algorithm != _USUAL[LINK]:
+        fail(f"links are signed with {_USUAL[LINK]}, not with {algorithm}", "leave --algorithm out", code=2)
     with locked(file):
         # Not Path.exists: a link that leads nowhere would be followed.
         if os.path.lexists(file):

@@ -26,6 +26,8 @@ _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 # crit: RFC 7515 section 4.1.11; no extension is understood. b64: RFC 7797 changes what is signed. zip: of JWE only.
 _REFUSED = ("crit", "b64", "zip")
+# The whole header of what authgate itself signs.
+_OWN = frozenset({"alg", "kid", "typ"})
 
 
 class Compact(NamedTuple):
@@ -49,8 +51,13 @@ class _Header(NamedTuple):
     kid: str | None
 
 
-def parse_token(token: str) -> Compact | None:
-    """Return the parts of a token; None for anything that is not exactly one."""
+def parse_token(token: str, own: str = "") -> Compact | None:
+    """Return the parts of a token; None for anything that is not exactly one.
+
+    Args:
+        own: the ``typ`` of what authgate itself signs, whose header has nothing but that, ``alg`` and ``kid``; empty:
+            a JWT. Neither is ever taken for the other (RFC 8725 section 3.11).
+    """
     if len(token) > MAX_TOKEN:
         return None
     found = _COMPACT.fullmatch(token)
@@ -60,7 +67,7 @@ def parse_token(token: str) -> Compact | None:
     if signature is None:
         return None
     try:
-        header = _parse_header(found[1])
+        header = _parse_header(found[1], own)
         claims = _parse_object(found[2])
     except ValueError:
         return None
@@ -69,13 +76,14 @@ def parse_token(token: str) -> Compact | None:
 
 # An issuer's tokens have few headers. What fails is not kept.
 @lru_cache(maxsize=256)
-def _parse_header(encoded: str) -> _Header:
+def _parse_header(encoded: str, own: str) -> _Header:
     members = _parse_object(encoded)
     algorithm, kid, kind = members.get("alg"), members.get("kid"), members.get("typ", "JWT")
     if any(name in members for name in _REFUSED):
         raise ValueError("a parameter that changes the meaning")
-    if not isinstance(algorithm, str) or not isinstance(kind, str) or kind.lower() not in _TYPES:
-        raise ValueError("not the header of a JWT")
+    wanted = members.keys() == _OWN and kind == own if own else isinstance(kind, str) and kind.lower() in _TYPES
+    if not isinstance(algorithm, str) or not wanted:
+        raise ValueError("a header of something else")
     if "kid" in members and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID):
         raise ValueError("no key id")
     return _Header(algorithm, kid if isinstance(kid, str) else None)

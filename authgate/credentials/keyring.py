@@ -64,12 +64,24 @@ def read_ring(path: Path) -> Ring:
     Raises:
         ConfigError: it cannot be read, is open to others, or is none.
     """
-    content = _read(path)
-    _require_private(path)
-    ring = parse_ring(content, str(path))
+    ring = parse_own(_read(path), str(path))
     for entry in ring.entries:
         entry.key.signer()
     return ring
+
+
+def parse_own(content: bytes, name: str) -> Ring:
+    """Return one of authgate's own rings.
+
+    Args:
+        content: of the file.
+        name: the file's.
+
+    Raises:
+        ConfigError: the file is open to others, or it is none.
+    """
+    _require_private(Path(name))
+    return parse_ring(content, name)
 
 
 def make_key(algorithm: str, purpose: str, state: State, now: float) -> Entry:

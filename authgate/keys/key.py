@@ -17,6 +17,9 @@ ALGORITHMS = ("ES256", "HS256", "RS256", "PS256", "EdDSA")
 # Purpose of the keys that sign what applications put into cookies, or send as Bearer.
 COOKIE = "cookie"
 
+# Purpose of the keys that sign links. A key has one purpose, so that none of these is ever taken for the other.
+LINK = "link"
+
 # Bytes of a signature; those of RSA depend on the key (RFC 7518 sections 3.2 and 3.4, RFC 8032 section 5.1.6).
 _SIZES: Mapping[str, int] = {"HS256": 32, "ES256": 64, "EdDSA": 64}
 _WORKING: Mapping[str, Algorithm] = {

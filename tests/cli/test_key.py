@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from authgate.cli.files import replace
 from authgate.cli.key import key
 from authgate.credentials.keyring import make_key, read_ring
-from authgate.keys import ALGORITHMS, COOKIE, State, parse_key_set
+from authgate.keys import ALGORITHMS, COOKIE, LINK, State, parse_key_set
 from authgate.keys.ring import Ring, make_id, render
 from tests import servers
 from tests.cli.test_serve import asked
@@ -101,6 +101,34 @@ def test_new_ring_has_a_key_that_signs_and_the_next_one(keys: Keys, algorithm: s
 def test_usual_algorithm_and_purpose(keys: Keys) -> None:
     assert keys.run("new").exit_code == 0
     assert {(one["alg"], one["purpose"]) for one in keys.members()} == {("ES256", "cookie")}
+
+
+def test_ring_for_links_is_of_the_one_algorithm_they_have(keys: Keys) -> None:
+    assert keys.run("new", "--purpose", "link").exit_code == 0
+    assert {(one["alg"], one["purpose"]) for one in keys.members()} == {("HS256", "link")}
+    keys.file.unlink()
+    assert keys.run("new", "--purpose", "link", "--algorithm", "HS256").exit_code == 0
+    keys.file.unlink()
+
+    result = keys.run("new", "--purpose", "link", "--algorithm", "ES256")
+
+    said = "authgate: links are signed with HS256, not with ES256\nhint: leave --algorithm out\n"
+    assert (result.exit_code, result.stderr) == (2, said)
+    assert not keys.file.exists()
+
+
+def test_ring_for_links_is_rotated_as_others_are(keys: Keys) -> None:
+    first, second = (make_key("HS256", LINK, state, LONG_AGO) for state in (State.CURRENT, State.NEXT))
+    keys.file.write_bytes(render(Ring((first, second))))
+    keys.file.chmod(0o600)
+
+    assert keys.run("rotate").exit_code == 0
+
+    assert [(one["alg"], one["purpose"], one["state"]) for one in keys.members()] == [
+        ("HS256", "link", "old"),
+        ("HS256", "link", "current"),
+        ("HS256", "link", "next"),
+    ]
 
 
 @pytest.mark.parametrize("there", ["ring", "link", "folder"])
