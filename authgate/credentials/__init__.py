@@ -13,12 +13,14 @@ from typing import NamedTuple, Protocol
 
 from authgate import cookies
 from authgate.credentials.basic import BAD as BAD_BASIC
-from authgate.credentials.basic import BasicVerifier
+from authgate.credentials.basic import BasicVerifier, parse
 from authgate.credentials.certificate import Certificates, ClientCertificate
 from authgate.credentials.jwt import BAD as BAD_BEARER
 from authgate.credentials.jwt import JwtVerifier
 from authgate.credentials.server import ServerLogin
 from authgate.credentials.session import BAD, Sessions
+from authgate.credentials.tokens import BAD as BAD_TOKEN
+from authgate.credentials.tokens import PREFIX, Tokens
 from authgate.model import NOBODY, Identity, Site
 from authgate.networks import Address
 
@@ -60,11 +62,12 @@ class Credentials:
     """Every kind of credential, in order.
 
     Args:
-        basic: None: a Basic header proves nothing here.
+        basic: None: a Basic header proves nothing here. It knows by itself of tokens that are passwords.
         server: None: the web server's own login proves nothing here.
         bearer: None: a Bearer token proves nothing here.
         certificates: None: client certificates prove nothing here.
         foreign: in the order in which they are looked at.
+        tokens: None: an access token as Bearer proves nothing here.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Credentials:
         bearer: JwtVerifier | None = None,
         certificates: Certificates | None = None,
         foreign: Sequence[ForeignCookie] = (),
+        tokens: Tokens | None = None,
     ) -> None:
         self._sessions = sessions
         self._basic = basic
@@ -82,6 +86,7 @@ class Credentials:
         self._bearer = bearer
         self._certificates = certificates
         self._foreign = tuple(foreign)
+        self._tokens = tokens
 
     def peek(self, presented: Presented, site: Site) -> Identity | None:
         """Answer from memory, without waiting; None when only `verify` can tell."""
@@ -89,9 +94,11 @@ class Credentials:
             return self._server.peek(presented.user)
         if presented.authorization:
             token = _bearer_token(presented.authorization)
-            if token is not None:
-                return self._bearer.peek(token) if self._bearer is not None else BAD_BEARER
-            return self._basic.peek(presented.authorization, presented.address) if self._basic else BAD_BASIC
+            if token is None:
+                return self._basic.peek(presented.authorization, presented.address) if self._basic else BAD_BASIC
+            if token.startswith(PREFIX):
+                return self._tokens.peek(token, presented.address) if self._tokens else BAD_TOKEN
+            return self._bearer.peek(token) if self._bearer is not None else BAD_BEARER
         if presented.certificate is not None and self._certificates is not None:
             return self._certificates.identify(presented.certificate)
         found = cookies.values(presented.cookie, site.session_cookie)
@@ -109,9 +116,12 @@ class Credentials:
             return await self._server.verify(presented.user)
         if presented.authorization:
             token = _bearer_token(presented.authorization)
-            if token is not None:
-                return await self._bearer.verify(token) if self._bearer is not None else BAD_BEARER
-            return await self._basic.verify(presented.authorization, presented.address) if self._basic else BAD_BASIC
+            if token is None:
+                basic = self._basic
+                return await basic.verify(presented.authorization, presented.address) if basic else BAD_BASIC
+            if token.startswith(PREFIX):
+                return await self._tokens.verify(token, presented.address) if self._tokens else BAD_TOKEN
+            return await self._bearer.verify(token) if self._bearer is not None else BAD_BEARER
         if presented.certificate is not None and self._certificates is not None:
             return self._certificates.identify(presented.certificate)
         found = cookies.values(presented.cookie, site.session_cookie)
@@ -131,6 +141,15 @@ class Credentials:
             if len(values) == 1:
                 found.append((cookie, values[0]))
         return found
+
+
+def access_token(header: str) -> str | None:
+    """Return the access token of an ``Authorization`` field, Bearer or the password of Basic; None for all else."""
+    token = _bearer_token(header)
+    if token is None:
+        parsed = parse(header)
+        token = parsed[1] if parsed else ""
+    return token if token.startswith(PREFIX) else None
 
 
 def _bearer_token(header: str) -> str | None:

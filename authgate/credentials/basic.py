@@ -4,6 +4,9 @@ A program sends its password with each request; at 0.2 s a hash, each request wo
 HMAC under a key of this process over name, password and stored hash: nothing in memory gives a password away, and a
 changed htpasswd line is another entry, so that no old one has to be found. What the site's ``verify`` said is good for
 five minutes.
+
+A password that begins as an access token does is one, whatever the name beside it: programs that know only Basic send
+tokens so, and no part of a token may ever get to a hash or to the site's ``verify``.
 """
 
 import asyncio
@@ -17,6 +20,8 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from authgate.credentials.logins import Logins
+from authgate.credentials.tokens import BAD as BAD_TOKEN
+from authgate.credentials.tokens import PREFIX, Proof, Tokens
 from authgate.credentials.users import LocalUsers
 from authgate.errors import Busy, SiteFunctionFailed, StoreUnavailable, TooManyAttempts
 from authgate.model import ANONYMOUS, CredentialKind, Identity, Reason, Subject
@@ -83,21 +88,33 @@ class _Read(NamedTuple):
 
 
 class BasicVerifier:
-    """Who a Basic header proves, by the htpasswd file or the site's ``verify``.
+    """Who a Basic header proves, by the htpasswd file or the site's ``verify``, or by an access token in it.
 
     Args:
         capacity: how many successes are remembered, the least used forgotten first. Failures are not, else a stream
             of guesses would push out those who are right.
+        tokens: None: an access token proves nothing here.
     """
 
-    def __init__(self, users: LocalUsers, logins: Logins, clock: Clock, capacity: int = REMEMBERED) -> None:
+    def __init__(
+        self,
+        users: LocalUsers,
+        logins: Logins,
+        clock: Clock,
+        capacity: int = REMEMBERED,
+        tokens: Tokens | None = None,
+    ) -> None:
         self._users = users
         self._logins = logins
         self._clock = clock
         self._capacity = capacity
+        self._tokens = tokens
         self._key = secrets.token_bytes(32)
+        # Keyed once and then copied, which takes half as long.
+        self._hash = hashlib.blake2b(key=self._key, digest_size=32)
         self._verified: OrderedDict[bytes, _Proof] = OrderedDict()
         self._read: dict[bytes, _Read] = {}
+        self._proofs: dict[bytes, Proof] = {}
         self._running: dict[tuple[bytes, Address | None], asyncio.Task[Identity]] = {}
 
     def peek(self, header: str, address: Address | None) -> Identity | None:
@@ -109,12 +126,20 @@ class BasicVerifier:
         if len(header) > MAX_HEADER:
             return BAD
         # Reading a header and hashing its parts costs as much as a decision; a program sends the same one each time.
-        short = hashlib.blake2b(header.encode(errors="surrogatepass"), key=self._key, digest_size=32).digest()
+        keyed = self._hash.copy()
+        keyed.update(header.encode(errors="surrogatepass"))
+        short = keyed.digest()
         read = self._read.get(short)
+        if read is None and self._tokens is not None:
+            proof = self._proofs.get(short)
+            if proof is not None:
+                return self._tokens.now(proof)
         if read is None or read.line != (self._users.find(read.name) or ""):
             parsed = parse(header)
             if parsed is None:
                 return BAD
+            if parsed[1].startswith(PREFIX):
+                return self._peek_token(parsed[1], address, short)
             read = _Read(parsed[0], self._users.find(parsed[0]) or "", self._digest(*parsed))
         remembered = self._remembered(read.name, read.digest)
         if remembered is None:
@@ -129,6 +154,8 @@ class BasicVerifier:
         parsed = parse(header)
         if parsed is None:
             return BAD
+        if parsed[1].startswith(PREFIX):
+            return await self._tokens.verify(parsed[1], address) if self._tokens else BAD_TOKEN
         digest = self._digest(*parsed)
         remembered = self._remembered(parsed[0], digest)
         if remembered is not None:
@@ -142,6 +169,17 @@ class BasicVerifier:
         # One client that goes away must not take the answer from the others; and a decision ends before a slow
         # verification does, whose outcome the next request then finds.
         return await asyncio.shield(task)
+
+    def _peek_token(self, token: str, address: Address | None, short: bytes) -> Identity | None:
+        if self._tokens is None:
+            return BAD_TOKEN
+        identity = self._tokens.peek(token, address)
+        proof = None if identity is BAD_TOKEN else self._tokens.recall(token)
+        if proof is not None:
+            self._proofs[short] = proof
+            if len(self._proofs) > self._capacity:
+                del self._proofs[next(iter(self._proofs))]
+        return identity
 
     async def _verify(self, name: str, password: str, address: Address | None, digest: bytes) -> Identity:
         begun = self._clock()

@@ -180,4 +180,4 @@ def _api(worker: Worker, settings: Settings, row: Row | None, leaving: asyncio.E
             problems.append(f"the last reload failed, and the policy before it stays in force: {why}")
         return Readiness(ready, problems)
 
-    return create_api(row.board if row else None, version, readiness)
+    return create_api(row.board if row else None, version, readiness, worker.tokens)

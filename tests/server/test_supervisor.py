@@ -14,7 +14,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from authgate.cli.token import token
 from tests import servers
 
 RULES = """
@@ -74,11 +76,17 @@ class House:
         )
         return ended.returncode, ended.stderr
 
-    def api(self, path: str, method: str = "GET") -> httpx.Response:
+    def api(self, path: str, method: str = "GET", token: str = "") -> httpx.Response:
         """Ask the listener ``api`` on a connection of its own."""
         transport = httpx.HTTPTransport(uds=str(self.folder / "run" / "api.sock"))
         with httpx.Client(transport=transport) as client:
-            return client.request(method, f"http://authgate{path}")
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            return client.request(method, f"http://authgate{path}", headers=headers)
+
+    def token(self, *arguments: str) -> str:
+        """Make an access token of alice, who has to be in the htpasswd file."""
+        given = ["create", "--owner", "alice", *arguments, "--config", str(self.config)]
+        return CliRunner().invoke(token, given).stdout.strip()
 
     def figures(self) -> dict[str, float]:
         """Return what ``/metrics`` says, by name and labels as they are written there."""
@@ -554,15 +562,19 @@ def test_api_keeps_no_connection_and_answers_nothing_else(house: House) -> None:
 
 
 def test_failed_reload_is_a_problem_and_no_reason_to_be_unready(house: House) -> None:
-    house.configure(rest=API)
+    (house.folder / "users.htpasswd").write_text("alice:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n")
+    house.configure(rest=f'{API}[users]\nhtpasswd = "users.htpasswd"\n')
     with house.serving() as server:
-        assert house.api("/readyz").json() == {"ready": True, "problems": []}
+        good = house.token("--api", "manage")
+        assert house.api("/readyz").json() == {"ready": True}
+        assert house.api("/readyz", token=good).json() == {"ready": True, "problems": []}
+        assert house.api("/metrics", token=good).status_code == 403
         house.config.write_text("rules = 7")
         reload(server, STAYS)
 
-        servers.eventually(lambda: house.api("/readyz").json()["problems"], "the problem is said", server)
+        servers.eventually(lambda: house.api("/readyz", token=good).json()["problems"], "the problem is said", server)
 
-        answer = house.api("/readyz")
+        answer = house.api("/readyz", token=good)
         assert (answer.status_code, answer.json()["ready"]) == (200, True)
         [problem] = answer.json()["problems"]
         assert problem.startswith("the last reload failed, and the policy before it stays in force: authgate.toml: ")
