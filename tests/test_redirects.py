@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authgate.model import Site
-from authgate.redirects import MAX_BYTES, login_location, return_path
+from authgate.redirects import MAX_BYTES, login_location, return_path, without_link
 
 FILES = Site("https", "files.example.com")
 
@@ -175,3 +175,57 @@ def test_login_location_is_built_on_the_sites_own_origin() -> None:
 @pytest.mark.parametrize("target", [None, "//evil.example", "/a\r\nX: y", "/" + "a" * MAX_BYTES])
 def test_login_location_leaves_a_refused_target_out(target: str | None) -> None:
     assert login_location(FILES, target) == "https://files.example.com/authgate/login"
+
+
+LINK = f"{'eyJh' * 10}.{'eyJp' * 30}.{'s' * 43}"
+
+WITHOUT_LINK = {
+    f"/a?ag={LINK}": "/a",
+    f"/a?ag={LINK}&b=1": "/a?b=1",
+    f"/a?b=1&ag={LINK}": "/a?b=1",
+    f"/a?b=1&ag={LINK}&c=%20": "/a?b=1&c=%20",
+    f"/a?ag={LINK}&ag={LINK}": "/a",
+    f"/a?AG={LINK}&%61g={LINK}&a%47={LINK}&b": "/a?b",
+    f"/a?ag={LINK[:-9]}": "/a",
+    f"/a?ag={LINK}.x&b=1": "/a?b=1",
+    "/a?ag=": "/a",
+    f"/authgate-link/{LINK}/a/b.m3u8": "/a/b.m3u8",
+    f"/authgate-link/{LINK}/": "/",
+    f"/authgate-link/{LINK}/a?b=1&ag={LINK}": "/a?b=1",
+    f"/%61uthgate-link/{LINK}/a": "/a",
+    f"/AUTHGATE-LINK/{LINK}/a": "/a",
+    f"/authgate-link/{LINK}/authgate-link/{LINK}/a": "/a",
+    f"/authgate-link/{LINK}": "/",
+    f"/authgate-link/{LINK}?a=1": "/?a=1",
+    "/authgate-link": "/",
+    f"/x/authgate-link/{LINK[:60]}/a": None,
+    f"/a?to=/b?ag={LINK}": None,
+    f"/a?to=%2Fb%3Fag%3D{LINK}": None,
+    f"/a?to=%252Fb%253Fag%253D{LINK.replace('.', '%252E')}": None,
+    f"/a/{LINK}": None,
+    f"/a/x.{LINK}": None,
+    # Long because of it.
+    f"/a?ag={LINK}{'x' * MAX_BYTES}&b=1": "/a?b=1",
+    f"/a?ag={LINK}{'x' * 8192}&b=1": None,
+    # No links.
+    "/a?agx=1&xag=2": "/a?agx=1&xag=2",
+    "/authgate-links/x/a": "/authgate-links/x/a",
+    "/a/jquery.min.js?v=1.2.3": "/a/jquery.min.js?v=1.2.3",
+    "/a?": "/a?",
+    "/a?ag": "/a?ag",
+}
+
+
+@pytest.mark.parametrize("target", WITHOUT_LINK, ids=range(len(WITHOUT_LINK)))
+def test_signed_link_does_not_go_along(target: str) -> None:
+    assert return_path(target) == WITHOUT_LINK[target]
+    location = login_location(FILES, target)
+    assert LINK[-43:] not in location
+    assert LINK[:40] not in location
+
+
+@given(st.text(alphabet="/?&=%.agAG-x0123456789abcdefEF", max_size=60), st.text(alphabet="/?&=%.ag", max_size=9))
+def test_link_is_found_wherever_it_stands(before: str, behind: str) -> None:
+    found = without_link(f"/{before}?{LINK}{behind}")
+
+    assert found is None or LINK not in found

@@ -14,11 +14,13 @@ _SUBCOMMANDS = {
     "explain": "authgate.cli.explain",
     "init": "authgate.cli.init",
     "key": "authgate.cli.key",
+    "link": "authgate.cli.link",
     "reload": "authgate.cli.reload",
     "rewritemap": "authgate.cli.rewritemap",
     "serve": "authgate.cli.serve",
     "session": "authgate.cli.session",
     "snippet": "authgate.cli.snippet",
+    "token": "authgate.cli.token",
     "user": "authgate.cli.user",
 }
 

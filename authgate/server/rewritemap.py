@@ -96,6 +96,9 @@ def require_sessions(settings: Settings) -> Settings:
         if asked:
             message = f"authgate rewritemap asks no handler, and this rule asks {', '.join(asked)}"
             problems.append(Problem(rule.place, message, _ELSEWHERE))
+        if any(term.asks_link for term in rule.terms):
+            message = "authgate rewritemap takes no uses of links, and this rule looks at links"
+            problems.append(Problem(rule.place, message, _ELSEWHERE))
     path = Path(settings.store.removeprefix("sqlite:"))
     if settings.store == "memory:":
         message = "the sessions of memory: live inside the running service"

@@ -576,3 +576,13 @@ def test_without_an_audit_file_the_log_has_to_be_piped_in(folder: Path) -> None:
 
     assert result.exit_code == 1
     assert f"hint: pipe the log in: journalctl -u authgate | authgate explain {ID} --log -\n" in result.stderr
+
+
+def test_a_signed_link_is_not_shown(folder: Path) -> None:
+    link = f"{'eyJh' * 10}.{'eyJp' * 30}.{'s' * 43}"
+    for target in (f"/a?x=1&ag={link}", f"/a?%61g={link[:60]}", f"/a?to=/b?ag={link}", f"/authgate-link/{link}/a"):
+        for more in ([], ["--json"]):
+            shown = run(folder, "GET", f"https://files.example.com{target}", *more).output
+
+            assert "eyJheyJ" not in shown, shown
+            assert "sss" not in shown

@@ -24,11 +24,13 @@ def test_help_lists_every_subcommand() -> None:
         "explain",
         "init",
         "key",
+        "link",
         "reload",
         "rewritemap",
         "serve",
         "session",
         "snippet",
+        "token",
         "user",
     ]
     assert all(len(line.split()) > 3 for line in lines)

@@ -10,6 +10,7 @@ import pytest
 from tests.server.test_rewritemap import SITE, STAFF, running, settle
 from tests.servers import PACKAGE_ROOT, eventually
 
+LINK = '[links]\nkeys = "links.jwks"\n[[rules]]\nname = "shared"\npaths = ["/shared/**"]\nallow = ["link"]\n'
 HANDLER = '[[rules]]\nname = "odd"\npaths = ["/odd/**"]\nallow = ["user:root", "handler:rights::may"]\n'
 
 
@@ -39,6 +40,10 @@ def refused(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (
+            SITE + STAFF + LINK,
+            'authgate.toml: rules[1] "shared": authgate rewritemap takes no uses of links',
+        ),
         (SITE + STAFF + HANDLER, 'authgate.toml: rules[1] "odd": authgate rewritemap asks no handler'),
         (SITE + 'verify = "rights::verify"\n' + STAFF, "authgate.toml: users.verify: "),
         (SITE + "server_login = true\n" + STAFF, "authgate.toml: users.server_login: "),

@@ -87,7 +87,7 @@ def configuration(house: House, behind: Applications) -> str:
     files = nginx_files(load(house.config))
     parts = [
         f"""
-        variables_hash_max_size 8192;
+        variables_hash_max_size 8192; variables_hash_bucket_size 128;
         server_names_hash_max_size 8192;
         proxy_cache_path {house.folder}/kept keys_zone=kept:1m;
         server {{

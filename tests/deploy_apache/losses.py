@@ -12,7 +12,6 @@ FASTCGI, SITE, PROTECT = "authgate-fastcgi.conf", "authgate-site.conf", "authgat
 EXAMPLE = "example-fastcgi.conf"
 
 _PROTECTED = "    Include authgate/authgate-protect.conf\n"
-_PATH = "RewriteRule ^(.*)$ - [E=AG_PATH:$1,E=AG_SECRET:${AUTHGATE_SECRET},END]"
 # Another module of this kind would make Apache ask again just as well.
 _ASKED_ONCE = (
     ("*", "AllowMethods GET HEAD POST PUT PATCH DELETE OPTIONS\n", ""),
@@ -20,7 +19,7 @@ _ASKED_ONCE = (
     ("*", "AllowMethods GET HEAD\n", ""),
 )
 _SAME_CONFIGURATION = ((PROTECT, '<If "true">\n    AllowMethods GET HEAD\n</If>\n', "AllowMethods GET HEAD\n"),)
-_NO_END = (SITE, _PATH, _PATH.replace(",END]", "]"))
+_NO_END = (SITE, "RewriteRule ^ - [END]\n", "")
 
 OTHER_HOST = "other.example.com"
 

@@ -134,7 +134,7 @@ def ask(house: ApacheHouse, path: str) -> bytes:
 
 
 # Each leaves something out of the includes, and the reason that authgate then refuses for.
-SECRET_LINE = "E=AG_SECRET:${AUTHGATE_SECRET},"
+SECRET_LINE = ",E=AG_SECRET:${AUTHGATE_SECRET}"
 INCOMPLETE: dict[str, tuple[Callable[[str, str], str], str]] = {
     "no rewrite lines": (
         lambda name, text: text.replace("RewriteEngine On\n", "") if name == "authgate-site.conf" else text,
