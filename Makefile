@@ -35,7 +35,7 @@ run: .venv/.package
 
 test: .venv/.dev
 	@$(call require,$(TEST_PACKAGES))
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadfile
 
 # The commands of docs/install.md in a fresh Debian; needs root and the network.
 test-install: .venv/.dev

@@ -17,12 +17,14 @@ from authgate.credentials.certificate import Certificates
 from authgate.credentials.directory import Directory, wanted
 from authgate.credentials.issuers import Issuer
 from authgate.credentials.jwt import JwtCookie, JwtVerifier
+from authgate.credentials.links import Links, watch_keys
 from authgate.credentials.logins import Logins
 from authgate.credentials.passwords import Passwords
 from authgate.credentials.people import People
 from authgate.credentials.revocations import Revocations
 from authgate.credentials.server import ServerLogin
 from authgate.credentials.session import KIND, SessionData, Sessions, decode
+from authgate.credentials.tokens import Tokens
 from authgate.credentials.users import LocalUsers
 from authgate.delivery import create_deliver
 from authgate.errors import StoreUnavailable
@@ -77,6 +79,8 @@ class Worker:
     issuers: tuple[Issuer, ...]
     applications_of_others: tuple[ApplicationCookie, ...]
     revocations: Revocations
+    links: Links | None
+    tokens: Tokens
     audit: Audit
     counts: Counts | None
 
@@ -97,12 +101,13 @@ class Worker:
             asyncio.create_task(self.sessions.run(), name="following the store"),
             asyncio.create_task(self._tick(), name="watching the users"),
             asyncio.create_task(self._purge(), name="purging"),
+            asyncio.create_task(self.tokens.run(), name="following tokens"),
             *(
                 asyncio.create_task(issuer.run(), name=f"fetching keys of {issuer.settings.source}")
                 for issuer in self.issuers
             ),
         ]
-        if self.issuers:
+        if self.issuers or self.links:
             tasks.append(asyncio.create_task(self.revocations.run(), name="following revocations"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -138,6 +143,8 @@ class Worker:
             await asyncio.sleep(TICK)
             now = time.monotonic()
             self.users.poll(now)
+            if self.links:
+                self.links.poll(now)
             for issuer in self.issuers:
                 issuer.poll(now)
             for cookie in self.applications_of_others:
@@ -210,17 +217,31 @@ def create_worker(settings: Settings, row: Row | None = None) -> Worker:
         application.load()
     revocations = Revocations(store, clock)
     verifier = JwtVerifier(issuers, revocations, clock)
+    tokens = Tokens(store, users, people, brakes, clock)
+    links = Links(settings.links, store, revocations, clock) if settings.links else None
+    if links:
+        links.load()
     credentials = Credentials(
         sessions,
-        BasicVerifier(users, logins, clock),
+        BasicVerifier(users, logins, clock, tokens=tokens),
         server,
         verifier if any(issuer.settings.bearer for issuer in issuers) else None,
         Certificates(sources.certificates, clock) if sources.certificates else None,
         [*(JwtCookie(verifier, issuer) for issuer in issuers if issuer.settings.cookie), *applications],
+        tokens,
     )
     audit = Audit(settings, clock)
     counts = Counts(row) if row else None
-    pdp = Pdp(settings.policy, settings.sites, credentials, handlers, node=settings.node, counts=counts, audit=audit)
+    pdp = Pdp(
+        settings.policy,
+        settings.sites,
+        credentials,
+        handlers,
+        node=settings.node,
+        counts=counts,
+        audit=audit,
+        links=links,
+    )
     at_check, at_web = (
         Peers(port is not None, settings.check_secret, settings.trusted_proxies)
         for port in (settings.check_port, settings.web_port)
@@ -251,6 +272,8 @@ def create_worker(settings: Settings, row: Row | None = None) -> Worker:
         issuers=issuers,
         applications_of_others=applications,
         revocations=revocations,
+        links=links,
+        tokens=tokens,
         audit=audit,
         counts=counts,
     )
@@ -269,3 +292,4 @@ def examine(settings: Settings) -> None:
         ApplicationCookie(application, time.time).load()
     if settings.sources.certificates:
         Certificates(settings.sources.certificates, time.time)
+    watch_keys(settings.links).load()

@@ -48,9 +48,11 @@ class Settings:
         socket_group: group that may use the unix sockets; None leaves the process's own.
         idle_timeout: seconds.
         lifetime: seconds.
+        networks: by name.
         verify: the site's function ``package.module::function`` that verifies passwords.
         lookup: the site's function that says who somebody is now.
         server_login: the web server's own login is believed.
+        links: the ring of keys that links are signed with; None: there are no links.
         sources: where people come from beside the htpasswd file and the site's functions.
         audit_file: None: stderr.
         audit_allows: requests that may pass are audited too.
@@ -81,10 +83,12 @@ class Settings:
     lookup: str | None
     server_login: bool
     sources: Sources
+    links: Path | None
     audit_file: Path | None
     audit_allows: bool
     idle_timeout: float
     lifetime: float
+    networks: Mapping[str, NetworkSet]
     policy: Policy
     tests: tuple[PolicyTest, ...]
     check_port: Endpoint | None = None
@@ -145,6 +149,9 @@ def parse(document: Mapping[str, object], path: Path, content: bytes = b"") -> S
         problems += error.problems
     tests = read_tests(files, problems)
     sources = read_sources(raw, path, problems)
+    if policy is not None and policy.asks_link and raw.links.keys is None:
+        hint = 'write keys = "links.jwks" below [links]; authgate key new links.jwks --purpose link --algorithm HS256'
+        problems.append(Problem(f"{path.name}: links.keys", "missing, and rules admit by link", hint))
     fastcgi, secret = read_fastcgi(raw, path, problems)
     check_secret = read_check_secret(raw, path, problems)
     trusted = read_trusted(raw.trusted_proxies, networks, path, problems)
@@ -174,10 +181,12 @@ def parse(document: Mapping[str, object], path: Path, content: bytes = b"") -> S
         lookup=raw.users.lookup,
         server_login=raw.users.server_login,
         sources=sources,
+        links=folder / raw.links.keys if raw.links.keys else None,
         audit_file=state_path(raw.audit.file, folder) if raw.audit.file else None,
         audit_allows=raw.audit.allows,
         idle_timeout=raw.session.idle_timeout,
         lifetime=raw.session.lifetime,
+        networks=networks,
         policy=policy,
         tests=tests,
         check_port=port_of(raw, "check"),

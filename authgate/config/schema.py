@@ -123,6 +123,10 @@ class CertificatesTable(_Section):
     groups: Text | None = None
 
 
+class _Links(_Section):
+    keys: Text | None = None
+
+
 class File(_Section):
     store: Annotated[str, Field(strict=True, pattern=r"^(?:memory:|sqlite:[^\x00-\x1f\x7f]+)\z")] = (
         "sqlite:state/authgate.db"
@@ -140,6 +144,7 @@ class File(_Section):
     issuers: list[IssuerTable] = []
     applications: list[ApplicationTable] = []
     certificates: CertificatesTable | None = None
+    links: _Links = _Links()
     networks: dict[str, list[Text]] = {}
     trusted_proxies: list[Text] = []
     include: list[Text] = []
@@ -239,6 +244,7 @@ def _keys(parent: tuple[int | str, ...]) -> list[str]:
     sections: Mapping[str, type[BaseModel]] = {
         "sites": SiteTable, "listen": _Listen, "users": _Users, "session": _Session, "audit": _Audit,
         "issuers": IssuerTable, "applications": ApplicationTable, "certificates": CertificatesTable,
+        "links": _Links,
     }  # fmt: skip
     model = KeyTable if "keys" in parent else sections[str(parent[0])] if parent else File
     return [*model.model_fields, *([] if parent else LISTS)]

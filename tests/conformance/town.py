@@ -97,6 +97,8 @@ class Town:
                 **({"verify": f"{FUNCTIONS}::verify", "lookup": f"{FUNCTIONS}::lookup"} if functions else {}),
                 **({"server_login": True} if any(policy.served == "login" for policy in known) else {}),
             },
+            # Rules name people of it; nobody comes with a certificate.
+            "certificates": {"source": "partner"},
             "audit": {"file": f"{name}.audit", "allows": True},
             "networks": NETWORKS,
             "rules": [table for policy in known for table in policy.tables(**self._delivered(policy, deliver))],

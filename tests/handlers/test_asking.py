@@ -118,7 +118,7 @@ def test_of_a_decision_made_by_hand_only_outcome_and_detail_count() -> None:
 @pytest.mark.parametrize(
     "answer",
     [True, False, 200, "allow", allow, Outcome.ALLOW, (200, "allowed"), Decision(200, Reason.ALLOWED), Need()],  # type: ignore[arg-type] # what a site's code may do
-    ids=repr,
+    ids=lambda answer: getattr(answer, "__name__", repr(answer)),
 )
 def test_any_other_answer_is_an_error(answer: object) -> None:
     assert f"returned {type(answer).__name__}, not allow()" in failed(*both(lambda _: answer))

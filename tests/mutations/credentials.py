@@ -15,10 +15,9 @@ _ORDER = plant(
             "return await self._sessions.verify(found[0], site)",
         ),
         "after a bad password the cookie is looked at": (
-            "return await self._basic.verify(presented.authorization, presented.address) if self._basic else BAD_BASIC",
+            "return await basic.verify(presented.authorization, presented.address) if basic else BAD_BASIC",
             (
-                "if self._basic is not None:\n"
-                "                proved = await self._basic.verify(presented.authorization, presented.address)\n"
+                "proved = await basic.verify(presented.authorization, presented.address) if basic else BAD_BASIC\n"
                 "                if not proved.failure:\n"
                 "                    return proved"
             ),
@@ -188,7 +187,7 @@ _SQLITE = plant(
             "                connection.execute(change, (at, *whose))\n",
             "",
         ),
-        "a counter stays at one": ("THEN number + 1 ELSE 1 END", "THEN 1 ELSE 1 END"),
+        "a counter stays at one": ("ends <= :fresh THEN number + 1 ELSE", "ends <= :fresh THEN 1 ELSE"),
         "a counter never ends": (
             "number = CASE WHEN ends > :now AND ends <= :fresh THEN",
             "number = CASE WHEN ends <= :fresh THEN",

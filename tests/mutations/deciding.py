@@ -28,16 +28,24 @@ _ENGINE = plant(
             "    if admitting is None:\n        return Decision(Outcome.ALLOW, Reason.ALLOWED, rule.name)\n",
         ),
         "a rule that does not admit passes on": (
-            "    return _refuse(Reason.NOT_ADMITTED, rule, asked)\n",
-            "    return None\n",
+            "    return use or _refuse(_why_not_admitted(rule, asked), rule, asked)\n",
+            "    return use\n",
         ),
         "what no rule matches is allowed": (
             "Decision(Outcome.REFUSE, Reason.NO_RULE, identity=identity)",
             "Decision(Outcome.ALLOW, Reason.NO_RULE, identity=identity)",
         ),
         "a handler's refusal in allow passes on": (
-            "        if admitted is not False:\n",
-            "        if isinstance(admitted, Need):\n",
+            "        elif admitted is not False:\n",
+            "        elif isinstance(admitted, Need):\n",
+        ),
+        "a link is used up though another term admits": (
+            "            use = admitted\n",
+            "            return admitted\n",
+        ),
+        "a refusal does not name the link": (
+            "    if not rule.asks_link or asked.link is None:\n",
+            "    if not rule.asks_link or asked.link is not None:\n",
         ),
         "a handler's refusal in deny passes on": (
             "        if denied is not False:\n",
