@@ -1,5 +1,7 @@
 """What `decide` answers: outcomes, reasons, order, and what it asks for."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from authgate.engine import decide
@@ -10,10 +12,12 @@ from authgate.model import (
     Facts,
     HandlerCall,
     Identity,
+    Link,
     Need,
     Outcome,
     Reason,
     Subject,
+    Use,
     allow,
     deny,
 )
@@ -220,3 +224,76 @@ def test_a_refusal_says_what_the_path_captured(identity: Identity) -> None:
     policy = compiled({"paths": ["/home/{owner}/**"], "allow": ["user:{owner}"]})
 
     assert decided(policy, request("/home/bob/x"), identity).captures == {"owner": "bob"}
+
+
+# Signed links
+
+COVERS, COUNTED = Link("l"), Link("l", None, 3)
+SHARED = ["link"]
+SHARED_WITH_STAFF = ["link", "group:staff"]
+
+LINKS: list[tuple[Sequence[str], Sequence[str], Identity, Link | None, Use | None, str]] = [
+    (SHARED, (), NOBODY, COVERS, None, "allow allowed"),
+    (SHARED, (), NOBODY, None, None, "refuse not_admitted"),
+    (SHARED, (), NOBODY, Link("l", Reason.EXPIRED), None, "refuse expired"),
+    (SHARED, (), NOBODY, Link("l", Reason.REVOKED, 3), None, "refuse revoked"),
+    (SHARED, (), NOBODY, Link("", Reason.BAD_CREDENTIAL), None, "refuse bad_credential"),
+    (SHARED, (), NOBODY, Link("l", Reason.STORE_UNAVAILABLE), None, "refuse store_unavailable"),
+    (SHARED, (), NOBODY, COUNTED, None, "use"),
+    (SHARED, (), NOBODY, COUNTED, Use.GRANTED, "allow allowed"),
+    (SHARED, (), NOBODY, COUNTED, Use.USED_UP, "refuse limit_reached"),
+    (SHARED, (), NOBODY, COUNTED, Use.UNKNOWN, "refuse store_unavailable"),
+    # Nobody uses a link up who may pass without it.
+    (SHARED_WITH_STAFF, (), ALICE, COUNTED, None, "allow allowed"),
+    (SHARED_WITH_STAFF, (), NOBODY, COUNTED, None, "use"),
+    # Who has none, or a bad one, may log in where that could help.
+    (SHARED_WITH_STAFF, (), NOBODY, None, None, "login login_required"),
+    (SHARED_WITH_STAFF, (), NOBODY, Link("l", Reason.EXPIRED), None, "login login_required"),
+    (SHARED_WITH_STAFF, (), NOBODY, COUNTED, Use.USED_UP, "login login_required"),
+    (SHARED_WITH_STAFF, (), local("bob"), Link("l", Reason.EXPIRED), None, "refuse expired"),
+    # All else first.
+    (["link & ip:office"], (), NOBODY, COUNTED, None, "refuse not_admitted"),
+    (["link & authenticated"], (), NOBODY, COUNTED, None, "login login_required"),
+    (["link & authenticated"], (), NOBODY, None, None, "refuse not_admitted"),
+    (["link & group:staff"], (), ALICE, COUNTED, None, "use"),
+    # What refuses looks at whether a link covers the request, used up or not, and uses none up.
+    (["anyone"], ["link"], NOBODY, COUNTED, None, "refuse denied_by_rule"),
+    (["anyone"], ["link"], NOBODY, None, None, "allow allowed"),
+    (["link"], ["!link"], NOBODY, COUNTED, None, "use"),
+    (["link"], ["!link"], NOBODY, COUNTED, Use.USED_UP, "refuse limit_reached"),
+    (["link"], ["!link"], NOBODY, None, None, "refuse denied_by_rule"),
+    (["anyone"], ["link"], NOBODY, Link("l", Reason.STORE_UNAVAILABLE), None, "refuse denied_by_rule"),
+    # Nobody uses one up by not wanting it.
+    (["!link & authenticated"], (), ALICE, COUNTED, None, "refuse not_admitted"),
+    (["!link & authenticated"], (), ALICE, None, None, "allow allowed"),
+]
+
+
+@pytest.mark.parametrize(("allow", "deny", "who", "link", "use", "said"), LINKS)
+def test_a_link_admits_as_far_as_it_goes(
+    allow: Sequence[str], deny: Sequence[str], who: Identity, link: Link | None, use: Use | None, said: str
+) -> None:
+    policy = compiled({"paths": ["/**"], "allow": list(allow), **({"deny": list(deny)} if deny else {})})
+
+    decision = decide(policy, request(), Facts(who, link=link, use=use))
+
+    if isinstance(decision, Need):
+        assert (decision.use, said) == (True, "use")
+    else:
+        assert f"{decision.outcome.name.lower()} {decision.reason}" == said
+
+
+def test_a_handler_is_asked_before_a_use_is_taken_and_only_with_a_link() -> None:
+    policy = compiled({"paths": ["/**"], "allow": ["link & handler:rights::may"]})
+    call = HandlerCall("rights::may", "r0")
+
+    assert not isinstance(decide(policy, request(), Facts(NOBODY)), Need)
+    asked = decide(policy, request(), Facts(NOBODY, link=COUNTED))
+    assert isinstance(asked, Need)
+    assert (asked.call, asked.use) == (call, False)
+    refused = decide(policy, request(), Facts(NOBODY, {call: deny("no")}, COUNTED))
+    assert not isinstance(refused, Need)
+    assert refused.reason is Reason.DENIED_BY_RULE
+    then = decide(policy, request(), Facts(NOBODY, {call: allow()}, COUNTED))
+    assert isinstance(then, Need)
+    assert then.use

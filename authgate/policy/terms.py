@@ -43,23 +43,28 @@ class Term:
 
     def holds(self, asked: Question) -> bool | Need | Decision:
         """Tell whether the term admits; a handler's refusal, or a fact that is needed first, comes back as it is."""
+        use: Need | None = None
         for part in self.parts:
             truth = part.evaluate(asked)
             if truth is True:
                 continue
             if truth is False or truth is None:
                 return False
-            if isinstance(truth, Need) or not truth.allowed:
+            if isinstance(truth, Need) and truth.use:
+                # Taken when all else holds, and not before.
+                use = truth
+            elif isinstance(truth, Need) or not truth.allowed:
                 return truth
-        return True
+        return use or True
 
     def refuses(self, asked: Question) -> bool | Need | Decision:
         """Tell whether the term refuses, which an unknown one does; see `holds`."""
+        # That a link covers the request is enough here, used up or not.
+        asked = asked if asked.use is None else asked._replace(use=None)
         for part in self.parts:
             truth = part.evaluate(asked)
             if truth is False:
                 return False
-            # Who is refused uses no link up; that it covers the request is enough.
             if truth is True or truth is None or (isinstance(truth, Need) and truth.use):
                 continue
             # allow() of a handler is false in deny.
@@ -121,9 +126,9 @@ def _may_hold(truth: Truth | Need | Decision) -> bool:
 
 
 def in_order(parts: list[Part]) -> tuple[Part, ...]:
-    """Sort parts: the cheap questions first, a handler when all others hold, and a use is the last thing taken."""
+    """Sort parts so that the cheap questions come first and a handler is asked only when all others hold."""
     return tuple(sorted(parts, key=_cost))
 
 
-def _cost(part: Part) -> tuple[bool, bool, bool]:
-    return part.atom.asks_link, part.atom.asks_handler, part.atom.asks_identity
+def _cost(part: Part) -> tuple[bool, bool]:
+    return part.atom.asks_handler, part.atom.asks_identity

@@ -300,7 +300,50 @@ _APPLICATIONS = plant(
     },
 )
 
+_LINKS = plant(
+    "credentials/links.py",
+    "credentials/test_links.py",
+    {
+        "a link does not end": ("if not terms.begins <= now < terms.ends:", "if not terms.begins <= now:"),
+        "a revoked link covers": (
+            'if self._revocations.hits(SOURCE, "", terms.id, None) else None',
+            "if not now else None",
+        ),
+        "a link covers whatever it is sent with": ("if not terms.scope.covers(request):", "if not terms.scope:"),
+        "the first of two links counts": ('return "" if _WITH_VALUE in f"&{others}" else value', "return value"),
+        "HEAD uses a link up": ('if request.method == "HEAD":', 'if request.method == "TRACE":'),
+        "a key for cookies signs links": ("if key.purpose != LINK or key.algorithm", "if key.algorithm"),
+    },
+)
+
+_SCOPES = plant(
+    "scopes.py",
+    "test_scopes.py",
+    {
+        "a folder reaches its neighbour": (' and path[len(self.path)] == "/")', ")"),
+        "an unknown address is in each network": ("(request.address is not None and", "(request.address is None or"),
+    },
+)
+
+_TOKENS = plant(
+    "credentials/tokens.py",
+    "credentials/test_tokens.py",
+    {
+        "a token does not end": ("if not now < token.expires:", "if not now:"),
+        "any secret of the right token counts": (
+            "right = stored is not None and hmac.compare_digest(stored.digest, digest)",
+            "right = stored is not None",
+        ),
+        "a token reaches everything": ("None, False, _NO_SESSION, token.scope)", "None, False, _NO_SESSION, None)"),
+        "a token outlives its owner": (
+            "return self._is_used(token, account.subject, now) if account is not None else REVOKED",
+            'return self._is_used(token, account.subject if account else Subject("", token.name), now)',
+        ),
+    },
+)
+
 CREDENTIALS = (
     *_ORDER, *_SESSION, *_BASIC, *_HTPASSWD, *_BRAKES, *_SERVER, *_CACHE, *_SQLITE, *_SQLITE_FILE,
     *_JWT, *_CLAIMS, *_ISSUERS, *_REVOCATIONS, *_CERTIFICATE, *_APPLICATIONS,
+    *_LINKS, *_SCOPES, *_TOKENS,
 )  # fmt: skip

@@ -72,7 +72,8 @@ _ENGINE = plant(
 
 _TERMS = plant(
     "policy/terms.py",
-    "test_vectors.py::test_term test_vectors.py::test_term_as_it_is_written test_vectors.py::test_outcome test_pdp.py",
+    "test_vectors.py::test_term test_vectors.py::test_term_as_it_is_written test_vectors.py::test_outcome test_pdp.py "
+    "test_engine.py",
     {
         "what is not unknown is true": (
             "return not truth if self.negated and (truth is True or truth is False) else truth",
@@ -91,9 +92,20 @@ _TERMS = plant(
             "            if truth is False or truth is None:\n                return False\n",
             "            if truth is None:\n                return False\n            if not truth: continue\n",
         ),
+        "a link is used up before the term holds": (
+            "                use = truth\n",
+            "                return truth\n",
+        ),
+        "a link that is used up refuses": (
+            "        asked = asked if asked.use is None else asked._replace(use=None)\n",
+            "",
+        ),
         "the first handler of a term decides it": (
-            "            if isinstance(truth, Need) or not truth.allowed:\n                return truth\n",
-            "            return truth if isinstance(truth, Need) or not truth.allowed else True\n",
+            "            elif isinstance(truth, Need) or not truth.allowed:\n                return truth\n",
+            (
+                "            else:\n"
+                "                return truth if isinstance(truth, Need) or not truth.allowed else True\n"
+            ),
         ),
     },
 )

@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from authgate.model import NOBODY, AccessRequest, Decision, HandlerCall, Identity, Outcome, Reason
+from authgate.model import NOBODY, AccessRequest, Decision, HandlerCall, Identity, Link, Outcome, Reason, Use
 
 Table = Mapping[str, Any]
 Truth = bool | None
@@ -40,6 +40,7 @@ class Verdict(NamedTuple):
     captures: Mapping[str, str]
     identity: Identity
     asked: tuple[HandlerCall, ...]
+    used: bool
 
 
 class Ended(Exception):
@@ -159,6 +160,8 @@ class Case:
     Args:
         hosts: of the sites.
         networks: by name, as they are written.
+        use: what would become of a use of the link.
+        used: one was asked for.
     """
 
     hosts: Sequence[str]
@@ -166,6 +169,9 @@ class Case:
     request: AccessRequest
     who: Identity
     says: Callable[[HandlerCall], Decision | None]
+    link: Link | None = None
+    use: Use = Use.GRANTED
+    used: bool = False
     asked: list[HandlerCall] = field(default_factory=list)
     looked: bool = False
 
@@ -196,14 +202,45 @@ class Case:
                 return self._refusal(Reason.DENIED_BY_RULE, name, captures, deny, allow)
             if allow is None:
                 return None
-            if any(self._truth(term, name, captures, deny=False) is True for term in allow):
+            if self._admits(allow, name, captures):
                 return self._verdict(Outcome.ALLOW, Reason.ALLOWED, name, captures)
         except Ended as ended:
             said = ended.said
             if said.reason is not Reason.HANDLER_ERROR and self.who.failure is not None:
                 return self._failed(name, captures)
             return self._verdict(said.outcome, said.reason, name, captures)
-        return self._refusal(Reason.NOT_ADMITTED, name, captures, deny, allow)
+        return self._refusal(self._why_not(allow), name, captures, deny, allow)
+
+    def _admits(self, allow: Sequence[Sequence[Atom]], name: str, captures: Mapping[str, str]) -> bool:
+        counted, wanted = self.link is not None and self.link.uses is not None, False
+        for term in allow:
+            if self._truth(term, name, captures, deny=False) is not True:
+                continue
+            if not (counted and any(atom.kind == "link" and not atom.negated for atom in term)):
+                return True
+            wanted = True
+        # Only now is one asked for: no other term admits.
+        self.used = wanted
+        return wanted and self.use is Use.GRANTED
+
+    def _why_not(self, allow: Sequence[Sequence[Atom]]) -> Reason:
+        if self.used:
+            return Reason.LIMIT_REACHED if self.use is Use.USED_UP else Reason.STORE_UNAVAILABLE
+        if self.link is not None and any(atom.kind == "link" for term in allow for atom in term):
+            return self.link.failure or Reason.NOT_ADMITTED
+        return Reason.NOT_ADMITTED
+
+    def _covered(self, atom: Atom, *, deny: bool) -> Truth:
+        """Return whether the link covers the request; in ``allow``, once a use was asked for, whether one was left."""
+        if self.link is None or self.link.failure not in {None, Reason.STORE_UNAVAILABLE}:
+            truth: Truth = False
+        elif self.link.failure is not None:
+            truth = None
+        elif self.used and not deny:
+            truth = {Use.GRANTED: True, Use.USED_UP: False, Use.UNKNOWN: None}[self.use]
+        else:
+            truth = True
+        return truth if truth is None else truth is not atom.negated
 
     def _refusal(
         self,
@@ -246,12 +283,16 @@ class Case:
             if atom.kind == "handler":
                 # Unasked it does not count; asked it has refused nobody, else there would be no question.
                 return True
+            if atom.kind == "link":
+                return self._covered(atom, deny=True) is False
             return atom.kind in free or self._atom(atom, captures, who) is False
 
         def may_be_true(atom: Atom) -> bool:
             if atom.kind == "handler":
                 call = HandlerCall(atom.value, name)
                 return call not in self.asked or self.says(call) is not None
+            if atom.kind == "link":
+                return self._covered(atom, deny=False) is True
             return atom.kind in free or self._atom(atom, captures, who) is True
 
         if not all(any(may_be_false(atom) for atom in term) for term in deny):
@@ -260,7 +301,11 @@ class Case:
 
     def _truth(self, term: Sequence[Atom], name: str, captures: Mapping[str, str], *, deny: bool) -> Truth:
         """Return whether a term holds; ask its handlers when nothing else decides it."""
-        known = [self._atom(atom, captures, self.who) for atom in term if atom.kind != "handler"]
+        known = [
+            self._covered(atom, deny=deny) if atom.kind == "link" else self._atom(atom, captures, self.who)
+            for atom in term
+            if atom.kind != "handler"
+        ]
         handlers = [HandlerCall(atom.value, name) for atom in term if atom.kind == "handler"]
         if False in known:
             return False
@@ -324,4 +369,4 @@ class Case:
         self, outcome: Outcome, reason: Reason, name: str = "", captures: Mapping[str, str] | None = None
     ) -> Verdict:
         identity = self.who if self.looked else NOBODY
-        return Verdict(outcome, reason, name, captures or {}, identity, tuple(self.asked))
+        return Verdict(outcome, reason, name, captures or {}, identity, tuple(self.asked), self.used)

@@ -71,14 +71,16 @@ def test_each_decision_ends_and_asks_for_no_fact_twice(chosen: Choices) -> None:
 
     async def fetch(need: Need, facts: Facts) -> Facts:
         needed.append(need)
+        if need.use:
+            return facts._replace(use=asked.use)
         if need.call is None:
             return facts._replace(identity=asked.who)
         return facts._replace(answers={**facts.answers, need.call: asked.says(need.call)})
 
-    decision = asyncio.run(settle(compile_tables(tables), asked.request, Facts(), fetch))
+    decision = asyncio.run(settle(compile_tables(tables), asked.request, Facts(link=asked.link), fetch))
 
     assert decision.reason is referred(tables, asked).reason
-    assert len({need.call for need in needed}) == len(needed)
+    assert len({(need.call, need.use) for need in needed}) == len(needed)
 
 
 @tried(300)

@@ -16,10 +16,12 @@ from authgate.model import (
     Facts,
     HandlerCall,
     Identity,
+    Link,
     Need,
     Outcome,
     Reason,
     Subject,
+    Use,
     allow,
     deny,
     login,
@@ -75,6 +77,12 @@ NOT_NOW = [Reason.BUSY, Reason.STORE_UNAVAILABLE, Reason.HANDLER_ERROR, Reason.T
 # Of handlers that only admit or have no opinion: one that ends the decision makes order matter, as it is meant to.
 MILD: Sequence[Decision | None] = [None, allow()]
 ANSWERS: Sequence[Decision | None] = [*MILD, deny("no"), login(), Decision(Outcome.REFUSE, Reason.HANDLER_ERROR)]
+LINKS = [
+    None,
+    Link("l"),
+    Link("l", None, 3),
+    *(Link("l", failure, 3) for failure in (Reason.EXPIRED, Reason.SCOPE_EXCEEDED, Reason.STORE_UNAVAILABLE)),
+]
 _MOMENTS = [
     datetime(2026, month, day, hour, minute, tzinfo=UTC).timestamp()
     for month, day in ((1, 2), (3, 8), (3, 29), (10, 25), (11, 1), (11, 18))
@@ -136,7 +144,7 @@ def _name(chosen: Choices, names: Sequence[str], captures: Sequence[str]) -> str
 
 def _atom(chosen: Choices, captures: Sequence[str], handlers: bool) -> str:
     kind = chosen.of(
-        ["authenticated", "user", "group", "ip", "group", "mfa", "anyone", "time", "claim", "via", "handler"]
+        ["authenticated", "user", "group", "ip", "group", "mfa", "anyone", "time", "claim", "via", "handler", "link"]
     )
     if kind == "handler":
         return f"handler:{chosen.of(HANDLERS)}" if handlers else "anyone"
@@ -245,11 +253,13 @@ def _mutated(chosen: Choices, path: str) -> str:
 
 
 class World(NamedTuple):
-    """A request, who makes it, and what handlers would say, each in each rule."""
+    """A request, who makes it, its link, and what handlers would say, each in each rule."""
 
     request: AccessRequest
     who: Identity
     said: Sequence[Decision | None]
+    link: Link | None = None
+    use: Use = Use.GRANTED
 
     def says(self, call: HandlerCall) -> Decision | None:
         """Return what a handler says."""
@@ -288,7 +298,8 @@ def identity(chosen: Choices) -> Identity:
 
 def world(chosen: Choices, tables: Sequence[Table], answers: Sequence[Decision | None] = ANSWERS) -> World:
     """Return a request that comes near to a policy."""
-    return World(request(chosen, tables), identity(chosen), [chosen.of(answers) for _ in range(4)])
+    said = [chosen.of(answers) for _ in range(4)]
+    return World(request(chosen, tables), identity(chosen), said, chosen.of(LINKS), chosen.of(list(Use)))
 
 
 def compile_tables(tables: Sequence[Table]) -> Policy:
@@ -302,17 +313,28 @@ def decided(policy: Policy, asked: World, *, known: bool = False) -> Verdict:
     Args:
         known: the identity is handed over with the question, as it is when it is in memory.
     """
-    facts = Facts(asked.who if known else None)
+    facts = Facts(asked.who if known else None, link=asked.link)
     while isinstance(said := decide(policy, asked.request, facts), Need):
-        if said.call is None:
+        if said.use:
+            assert facts.use is None, "asked twice for a use"
+            facts = facts._replace(use=asked.use)
+        elif said.call is None:
             assert facts.identity is None, "asked twice for who asks"
             facts = facts._replace(identity=asked.who)
         else:
             assert said.call not in facts.answers, "asked twice for an answer"
             facts = facts._replace(answers={**facts.answers, said.call: asked.says(said.call)})
-    return Verdict(said.outcome, said.reason, said.rule, dict(said.captures), said.identity, tuple(facts.answers))
+    return Verdict(
+        said.outcome,
+        said.reason,
+        said.rule,
+        dict(said.captures),
+        said.identity,
+        tuple(facts.answers),
+        facts.use is not None,
+    )
 
 
 def referred(tables: Sequence[Table], asked: World) -> Verdict:
     """Let the reference decide."""
-    return Case(HOSTS, OFFICE, asked.request, asked.who, asked.says).decide(tables)
+    return Case(HOSTS, OFFICE, asked.request, asked.who, asked.says, asked.link, asked.use).decide(tables)
