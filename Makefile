@@ -10,7 +10,7 @@ RUN_PACKAGES = nginx:nginx
 SERVER_nginx = $(RUN_PACKAGES)
 SERVER_apache = apache2:apache2
 TEST_PACKAGES = $(RUN_PACKAGES) apache2:apache2 caddy:caddy chromium:chromium curl:curl htpasswd:apache2-utils wrk:wrk \
-	node:nodejs php:php-cli \
+	node:nodejs php:php-cli wget:wget git:git \
 	/usr/lib/$(shell uname -m)-linux-gnu/libatomic.so.1:libatomic1 \
 	/usr/lib/apache2/modules/mod_xsendfile.so:libapache2-mod-xsendfile
 INSTALL_PACKAGES = debootstrap:debootstrap unshare:util-linux

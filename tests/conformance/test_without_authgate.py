@@ -48,7 +48,15 @@ def deserted(request: pytest.FixtureRequest, name: str, service: servers.Server)
 
 def end_program(door: Door) -> None:
     """End the program of the rewrite map."""
-    [program] = [pid for pid in servers.children(door.server.process.pid) if b"rewritemap" in command(pid)]
+    programs: list[int] = []
+
+    def found() -> list[int]:
+        # Just started, it is Apache's own for a moment.
+        programs[:] = [pid for pid in servers.children(door.server.process.pid) if b"rewritemap" in command(pid)]
+        return programs
+
+    servers.eventually(found, "the program of the map runs", door.server)
+    [program] = programs
     os.kill(program, signal.SIGKILL)
     servers.eventually(lambda: b"rewritemap" not in command(program), "the program has ended")
 

@@ -299,10 +299,11 @@ def test_certificate_of_one_site_is_not_shown_to_another(door: Door) -> None:
 def test_certificate_that_is_asked_for_in_a_folder_is_too_late() -> None:
     mode = '    <Location "/staff/">\n    SSLVerifyClient optional\n    </Location>\n'
     with certified(mode) as door:
-        assert [ask(door.port, door.holders.context("alice", v), STAFF).status for v in (TLS_1_2, TLS_1_3)] == [
-            401,
-            403,
-        ]
+        older, newer = (ask(door.port, door.holders.context("alice", v), STAFF).status for v in (TLS_1_2, TLS_1_3))
+
+    # 0: not every client lets itself be asked again on one connection; Apache then closes it.
+    assert older in {0, 401}
+    assert newer == 403
 
 
 def test_without_mod_ssl_nobody_has_a_certificate() -> None:
