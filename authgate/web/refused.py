@@ -17,7 +17,7 @@ from authgate.model import Identity, Reason
 from authgate.stores import Clock
 from authgate.web.rendering import json_answer, page, text_answer
 from authgate.web.visit import Visit
-from authgate.web.wording import REFUSALS, TEMPORARY, UNKNOWN_REFUSAL
+from authgate.web.wording import LINK_REFUSALS, REFUSALS, TEMPORARY, UNKNOWN_REFUSAL
 
 # A decision's id: the node and a number (`authgate.pdp`).
 _DECISION = re.compile(r"[a-z0-9]{1,16}-[0-9a-f]{12}")
@@ -39,7 +39,7 @@ class Refused:
         reason = _reason(visit.request)
         wait = TEMPORARY.get(reason) if reason else None
         status = 503 if wait else 403
-        words = REFUSALS[reason] if reason else UNKNOWN_REFUSAL
+        words = LINK_REFUSALS.get(reason, REFUSALS[reason]) if reason else UNKNOWN_REFUSAL
         if visit.wants == "html":
             response = await self._page(visit, status, words, decision)
         elif visit.wants == "json":

@@ -17,7 +17,7 @@ REFUSALS: Mapping[Reason, str] = {
     Reason.BAD_CREDENTIAL: "The login that your browser sent is not valid. Log in again.",
     Reason.EXPIRED: "Your login has expired. Log in again.",
     Reason.REVOKED: "Your login has been ended, or your account has changed. Log in again.",
-    Reason.SCOPE_EXCEEDED: "What you logged in with does not reach this address.",
+    Reason.SCOPE_EXCEEDED: "The link or token that you came with does not reach this address.",
     Reason.LIMIT_REACHED: "The number of times this may be opened is used up.",
     Reason.TOO_MANY_ATTEMPTS: "There were too many failed attempts. Wait a little before you try again.",
     Reason.BUSY: "Too many logins are being checked at this moment. Try again in a few seconds.",
@@ -29,6 +29,13 @@ REFUSALS: Mapping[Reason, str] = {
     Reason.UNTRUSTED_PEER: "The request came by a way that is not trusted, so this stays closed.",
     Reason.STORE_UNAVAILABLE: "Logins cannot be looked up or changed at this moment. Nothing is lost; "
     "try again in a few seconds.",
+}
+
+# With 403 these are about a signed link: of whatever else they would have led to the login.
+LINK_REFUSALS: Mapping[Reason, str] = {
+    Reason.BAD_CREDENTIAL: "The link that you came with is not valid. Perhaps a part of it is missing.",
+    Reason.EXPIRED: "The link that you came with has expired, or does not count yet.",
+    Reason.REVOKED: "The link that you came with has been withdrawn.",
 }
 
 FAILED_LOGIN = "The name or the password is not right. Check both and try again."

@@ -5,7 +5,7 @@ import html
 import pytest
 
 from authgate.model import Reason
-from authgate.web.wording import REFUSALS
+from authgate.web.wording import LINK_REFUSALS, REFUSALS
 from tests.web.visitor import Visitor
 
 DECISION = ("x-authgate-decision", "3fa1-c6bfff4b5cd9")
@@ -24,7 +24,8 @@ def test_page_says_why_and_gives_the_decision(visitor: Visitor, reason: Reason) 
     temporary = reason in {Reason.BUSY, Reason.STORE_UNAVAILABLE}
     assert response.status_code == (503 if temporary else 403)
     assert ("retry-after" in response.headers) is temporary
-    assert html.escape(REFUSALS[reason]).replace("&#x27;", "&#39;") in response.text
+    words = LINK_REFUSALS.get(reason, REFUSALS[reason])
+    assert html.escape(words).replace("&#x27;", "&#39;") in response.text
     assert "3fa1-c6bfff4b5cd9" in response.text
     assert "2023-11-14 22:13:20 UTC" in response.text
 

@@ -6,6 +6,7 @@ from authgate.model import CredentialKind, Reason
 from authgate.web.wording import (
     CREDENTIALS,
     FAILED_LOGIN,
+    LINK_REFUSALS,
     LOGIN_NOTICES,
     LOGIN_TROUBLES,
     REFUSALS,
@@ -20,8 +21,19 @@ def test_every_reason_has_its_own_words(reason: Reason) -> None:
     assert list(REFUSALS.values()).count(REFUSALS[reason]) == 1
 
 
+def test_a_link_that_is_refused_does_not_lead_to_the_login() -> None:
+    assert not any("log in" in words.lower() for words in LINK_REFUSALS.values())
+
+
 def test_words_are_sentences_without_names_of_reasons() -> None:
-    said = [*REFUSALS.values(), *LOGIN_NOTICES.values(), *LOGIN_TROUBLES.values(), UNKNOWN_REFUSAL, FAILED_LOGIN]
+    said = [
+        *REFUSALS.values(),
+        *LINK_REFUSALS.values(),
+        *LOGIN_NOTICES.values(),
+        *LOGIN_TROUBLES.values(),
+        UNKNOWN_REFUSAL,
+        FAILED_LOGIN,
+    ]
     for words in [*said, too_many_attempts(600)]:
         assert words.endswith(".")
         assert "_" not in words
