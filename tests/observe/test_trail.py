@@ -28,17 +28,25 @@ def wait_for(trail: Trail[int], written: int = 0, dropped: int = 0) -> None:
     eventually(lambda: (trail.written, trail.dropped) == (written, dropped), "the entry is written or dropped")
 
 
-def audit_threads() -> int:
-    return sum(thread.name == "audit" for thread in threading.enumerate())
+@pytest.fixture
+def others() -> frozenset[threading.Thread]:
+    """Give the threads of other tests' services, which may still run in this process."""
+    return frozenset(threading.enumerate())
 
 
-def test_entries_are_written_in_order_and_all_of_them_at_the_end(tmp_path: Path) -> None:
+def audit_threads(others: frozenset[threading.Thread]) -> int:
+    return sum(thread.name == "audit" and thread not in others for thread in threading.enumerate())
+
+
+def test_entries_are_written_in_order_and_all_of_them_at_the_end(
+    tmp_path: Path, others: frozenset[threading.Thread]
+) -> None:
     with open_trail(tmp_path / "file") as trail:
         for entry in range(1000):
             trail.put(entry)
 
     assert (tmp_path / "file").read_text() == "".join(f"{entry}\n" for entry in range(1000))
-    assert (trail.written, trail.dropped, audit_threads()) == (1000, 0, 0)
+    assert (trail.written, trail.dropped, audit_threads(others)) == (1000, 0, 0)
 
 
 def test_entry_after_a_rest_is_written_without_another(tmp_path: Path) -> None:
@@ -73,7 +81,9 @@ def test_full_disk_is_survived(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
-def test_reader_that_does_not_read_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_that_does_not_read_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: frozenset[threading.Thread]
+) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 100)
     monkeypatch.setattr(module, "_CLOSE", 0.05)
     os.mkfifo(tmp_path / "pipe")
@@ -94,7 +104,7 @@ def test_reader_that_does_not_read_stops_nobody(tmp_path: Path, monkeypatch: pyt
     lines = text.decode().splitlines()
     assert [line for line in lines if not line.startswith("dropped")] == [str(number) for number in range(entry - 1)]
     assert "dropped 1" in lines
-    eventually(lambda: not audit_threads(), "the thread ends")
+    eventually(lambda: not audit_threads(others), "the thread ends")
 
 
 def test_file_that_cannot_be_opened_again_is_used_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
