@@ -39,11 +39,11 @@ from authgate.pdp import DECISION_DEADLINE, Fetch, ask_handler, settle
 from authgate.policy import Policy
 from authgate.policy.atoms import Question
 from authgate.policy.rules import Rule
+from authgate.scopes import is_method
 
 # Who is in which local groups; None when groups are not mapped at all.
 LocalGroups = Mapping[str, frozenset[str]] | None
 
-_METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
 # RFC 3986 section 3, as far as browsers send it: no userinfo, the fragment stays with them.
 _ADDRESS = re.compile(r"(https?)://([^/?#@\s]+)(/[^?#]*)?(?:\?([^#]*))?(?:#.*)?", re.DOTALL | re.IGNORECASE)
 _EXAMPLE = 'write "GET https://files.example.com/x"'
@@ -179,9 +179,9 @@ def parse_request(method: str, address: str, sites: Iterable[Site], ip: str | No
     Raises:
         RequestError: no client can ask that, or not at the configured sites.
     """
-    if _METHOD.fullmatch(method) is None:
+    if not is_method(method):
         close = method.upper()
-        raise RequestError(f'"{method}" is no method', f'write "{close}"' if _METHOD.fullmatch(close) else _EXAMPLE)
+        raise RequestError(f'"{method}" is no method', f'write "{close}"' if is_method(close) else _EXAMPLE)
     found = _ADDRESS.fullmatch(address)
     if found is None:
         raise RequestError(f'"{address}" is no address of a site', _EXAMPLE)

@@ -27,13 +27,12 @@ from authgate.credentials.token_record import (
     decode,
     generate,
     is_label,
-    is_method,
 )
 from authgate.credentials.users import LocalUsers
 from authgate.errors import Busy, ConfigError, SiteFunctionFailed
 from authgate.handlers.loading import load_functions
 from authgate.networks import parse_network
-from authgate.scopes import parse_reach
+from authgate.scopes import is_method, parse_reach
 from authgate.stores import Record, Store
 
 _DURATION: TypeAdapter[int] = TypeAdapter(Duration)

@@ -20,6 +20,24 @@ def is_private(status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077
 
 
+def require_private(path: Path, what: str = "") -> None:
+    """Refuse a file that others than its owner may open, or that cannot be looked at.
+
+    Args:
+        what: is in it, for the message; empty: the name of the file says it.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    try:
+        private = is_private(path.stat())
+    except OSError:
+        private = False
+    if not private:
+        message = f"{what}, open to others than its owner".removeprefix(", ")
+        raise ConfigError([Problem(str(path), message, f"chmod 600 {path}")])
+
+
 def read_secret(file: Path, place: str, problems: list[Problem]) -> bytes:
     """Return the secret in a file; add what is wrong to `problems` and return nothing when anything is."""
     try:
@@ -50,12 +68,7 @@ def parse_secret_of_others(content: bytes, name: str) -> bytes:
     Raises:
         ConfigError: it is open to others, too short or too long.
     """
-    try:
-        private = is_private(Path(name).stat())
-    except OSError:
-        private = False
-    if not private:
-        raise ConfigError([Problem(name, "open to others than its owner", f"chmod 600 {name}")])
+    require_private(Path(name))
     secret = content.removesuffix(b"\n")
     if not _MIN_OF_OTHERS <= len(secret) <= _MAX_FILE:
         what = f"holds no secret key of {_MIN_OF_OTHERS} to {_MAX_FILE} bytes"

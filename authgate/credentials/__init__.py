@@ -97,7 +97,7 @@ class Credentials:
             if token is None:
                 return self._basic.peek(presented.authorization, presented.address) if self._basic else BAD_BASIC
             if token.startswith(PREFIX):
-                return self._tokens.peek(token, presented.address) if self._tokens else BAD_TOKEN
+                return self._tokens.peek(token, presented.address) if self._tokens is not None else BAD_TOKEN
             return self._bearer.peek(token) if self._bearer is not None else BAD_BEARER
         if presented.certificate is not None and self._certificates is not None:
             return self._certificates.identify(presented.certificate)
@@ -120,7 +120,7 @@ class Credentials:
                 basic = self._basic
                 return await basic.verify(presented.authorization, presented.address) if basic else BAD_BASIC
             if token.startswith(PREFIX):
-                return await self._tokens.verify(token, presented.address) if self._tokens else BAD_TOKEN
+                return await self._tokens.verify(token, presented.address) if self._tokens is not None else BAD_TOKEN
             return await self._bearer.verify(token) if self._bearer is not None else BAD_BEARER
         if presented.certificate is not None and self._certificates is not None:
             return self._certificates.identify(presented.certificate)

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
-from authgate.config.secrets import is_private
+from authgate.config.secrets import require_private
 from authgate.config.sources import KeySource
 from authgate.errors import ConfigError, Problem
 from authgate.keys import COOKIE, Key, State, parse_key_file, read_key_set
@@ -19,6 +19,8 @@ from authgate.keys.sets import MAX_BYTES
 from authgate.keys.strict import encode_base64url
 
 _log = logging.getLogger("authgate")
+
+_WHAT = "a secret or private key"
 
 # NIST SP 800-57 part 1: 128 bits of strength, as the other algorithms have.
 _RSA_BITS = 3072
@@ -44,7 +46,7 @@ def parse_source(source: KeySource, content: bytes, name: str) -> tuple[Key, ...
             _log.warning("%s", problem)
         keys = found.keys
     if any(key.is_secret for key in keys):
-        _require_private(Path(name))
+        require_private(Path(name), _WHAT)
     return keys
 
 
@@ -80,7 +82,7 @@ def parse_own(content: bytes, name: str) -> Ring:
     Raises:
         ConfigError: the file is open to others, or it is none.
     """
-    _require_private(Path(name))
+    require_private(Path(name), _WHAT)
     return parse_ring(content, name)
 
 
@@ -128,13 +130,3 @@ def _read(path: Path) -> bytes:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}")]) from error
-
-
-def _require_private(path: Path) -> None:
-    try:
-        private = is_private(path.stat())
-    except OSError:
-        private = False
-    if not private:
-        hint = f"chmod 600 {path}"
-        raise ConfigError([Problem(str(path), "a secret or private key, open to others than its owner", hint)])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from authgate.credentials.directory import is_name
 from authgate.model import AccessRequest, Subject
 from authgate.networks import NetworkSet, parse_network
-from authgate.scopes import RequestScope, parse_reach
+from authgate.scopes import RequestScope, is_method, parse_reach
 from authgate.stores import Record
 
 KIND = "token"
@@ -37,7 +37,6 @@ _SECRET_LENGTH = 27
 LENGTH = len(PREFIX) + _ID_LENGTH + 1 + _SECRET_LENGTH
 _FORM = re.compile(rf"{PREFIX}([0-9A-Za-z]{{{_ID_LENGTH}}})_([0-9A-Za-z]{{{_SECRET_LENGTH}}})")
 _ID = re.compile(rf"[0-9A-Za-z]{{{_ID_LENGTH}}}")
-_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -188,8 +187,3 @@ def decode(record: Record) -> Token | None:
 def is_label(label: str) -> bool:
     """Tell whether a text may be a token's label."""
     return len(label) <= MAX_LABEL and label.isprintable()
-
-
-def is_method(method: str) -> bool:
-    """Tell whether a text is a method as rules write it."""
-    return _METHOD.fullmatch(method) is not None

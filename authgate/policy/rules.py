@@ -13,10 +13,10 @@ from authgate.patterns import PathPattern, PatternError, RegexPattern, parse_pat
 from authgate.policy.delivery import Delivery, parse_delivery
 from authgate.policy.parsing import TermError, parse_term
 from authgate.policy.terms import Term
+from authgate.scopes import is_method
 
 # Also a header value and a metric label, so nothing that needs escaping there.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/-]{0,63}")
-_METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
 _CACHE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,199}")
 
 _MAX_TEXTS = 1000
@@ -232,7 +232,7 @@ def _parse_methods(reading: _Table) -> frozenset[str] | None:
     if not texts:
         reading.problem("methods is empty", "leave the key out for every method")
     for text in texts:
-        if _METHOD.fullmatch(text) is None:
+        if not is_method(text):
             reading.problem(f'"{text}" in methods is no method', f'did you mean "{text.upper()}"?')
     # HEAD is GET without the body (RFC 9110 section 9.3.2): who may have the one may have the other.
     return frozenset(texts) | ({"HEAD"} if "GET" in texts else frozenset())

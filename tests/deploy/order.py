@@ -82,3 +82,13 @@ def settle(house: House) -> Town:
 def basic(name: str) -> str:
     """Return what somebody sends whom the web server knows."""
     return "Basic " + base64.b64encode(f"{name}:{PASSWORD}".encode()).decode()
+
+
+def is_as_the_table_says(case: Case, believed: Believed, refused: int = 401) -> bool:
+    """Tell whether a web server let in, and the audit noted, whom the table names.
+
+    Args:
+        refused: how nobody is told at the protected path.
+    """
+    noted = (case.user, case.credential, case.reason or "allowed")
+    return believed == Believed(LET_IN if case.user else refused, LET_IN, noted)

@@ -7,7 +7,7 @@ import pytest
 from tests.credentials.claimants import Believed, cases
 from tests.deploy.certified import MODE, CertifiedHouse
 from tests.deploy.house import inhabited
-from tests.deploy.order import ALL, LET_IN, Town, settle
+from tests.deploy.order import ALL, Town, is_as_the_table_says, settle
 from tests.servers import open_folder
 
 CARRIED = ("basic", "bearer", "certificate", "session", "jwt", "application")
@@ -34,8 +34,7 @@ def test_the_first_that_is_present_decides(town: Town) -> None:
     # What is sent in one field cannot be sent twice.
     assert len(found) == 15 * 9 - 4
     for case, believed in found:
-        noted = (case.user, case.credential, case.reason or "allowed")
-        assert believed == Believed(LET_IN if case.user else 401, LET_IN, noted), str(case)
+        assert is_as_the_table_says(case, believed), str(case)
 
 
 def test_a_login_of_nginx_comes_before_everything_else(town: Town) -> None:
@@ -45,5 +44,4 @@ def test_a_login_of_nginx_comes_before_everything_else(town: Town) -> None:
                 # nginx asks for the password by itself.
                 assert believed == Believed(401, 401, None), str(case)
             else:
-                noted = (case.user, case.credential, case.reason or "allowed")
-                assert believed == Believed(LET_IN if case.user else 401, LET_IN, noted), str(case)
+                assert is_as_the_table_says(case, believed), str(case)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.credentials.claimants import Believed, cases
-from tests.deploy.order import ALL, LET_IN, Town, settle
+from tests.deploy.order import ALL, Town, is_as_the_table_says, settle
 from tests.deploy_apache.house import ApacheHouse, inhabited
 from tests.deploy_apache.test_certificates import asking
 from tests.servers import open_folder
@@ -41,8 +41,7 @@ def test_the_first_that_is_present_decides(town: Town) -> None:
     # What is sent in one field cannot be sent twice.
     assert len(found) == 15 * 9 - 4
     for case, believed in found:
-        noted = (case.user, case.credential, case.reason or "allowed")
-        assert believed == Believed(LET_IN if case.user else 401, LET_IN, noted), str(case)
+        assert is_as_the_table_says(case, believed), str(case)
 
 
 def test_a_login_of_apache_comes_before_everything_else(town: Town) -> None:
@@ -53,5 +52,4 @@ def test_a_login_of_apache_comes_before_everything_else(town: Town) -> None:
                 assert believed == Believed(401, 401, None), str(case)
             else:
                 # Behind a login of Apache's own 401 would make a browser ask for a password that was right.
-                noted = (case.user, case.credential, case.reason or "allowed")
-                assert believed == Believed(LET_IN if case.user else 403, LET_IN, noted), str(case)
+                assert is_as_the_table_says(case, believed, refused=403), str(case)

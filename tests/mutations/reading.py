@@ -124,7 +124,6 @@ _RULES = plant(
             "if self.preflight and request.preflight else",
             "if request.preflight else",
         ),
-        "a method begins as one": ("_METHOD.fullmatch(text)", "_METHOD.match(text)"),
         "a name or a header's value begins as one": (
             "or pattern.fullmatch(value) is None:\n            self.problem",
             "or pattern.match(value) is None:\n            self.problem",
@@ -132,6 +131,12 @@ _RULES = plant(
         "a path may lack what a term asks for": ("sorted(wanted - pattern.captures)", "sorted(wanted - wanted)"),
         "a term may admit strangers": ("        if term.admits_strangers:\n", "        if not term.text:\n"),
     },
+)
+
+_METHODS = plant(
+    "scopes.py",
+    "policy/test_rules.py test_scopes.py",
+    {"a method begins as one": ("_METHOD.fullmatch(text)", "_METHOD.match(text)")},
 )
 
 _POLICY = plant(
@@ -173,5 +178,5 @@ _PARSING = plant(
 )
 
 READING = (
-    *_PATHS, *_PATTERNS, *_INDEX, *_NETWORKS, *_COOKIES, *_REDIRECTS, *_RULES, *_POLICY, *_PARSING,
+    *_PATHS, *_PATTERNS, *_INDEX, *_NETWORKS, *_COOKIES, *_REDIRECTS, *_RULES, *_METHODS, *_POLICY, *_PARSING,
 )  # fmt: skip
