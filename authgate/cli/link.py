@@ -16,7 +16,6 @@ from authgate.cli.configuration import config_option, load_or_exit
 from authgate.cli.link_arguments import (
     read_label,
     read_methods,
-    read_moment,
     read_networks,
     read_reach,
     read_seconds,
@@ -24,7 +23,7 @@ from authgate.cli.link_arguments import (
 )
 from authgate.cli.link_records import Known
 from authgate.cli.output import complain, fail, report
-from authgate.cli.stored import ask_store, moment, print_table
+from authgate.cli.stored import ask_store, moment, print_table, read_moment
 from authgate.config import Settings
 from authgate.credentials.keyring import read_ring
 from authgate.credentials.link_format import (

@@ -1,7 +1,6 @@
 """What `authgate link create` is told, as text to value; ends the command with 2 where it can mean nothing."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -43,17 +42,6 @@ def read_seconds(duration: str) -> int:
         return _DURATION.validate_python(duration)
     except ValidationError:
         fail(f'"{duration}" is no duration', "write a number and s, m, h or d, such as 2h", code=2)
-
-
-def read_moment(text: str) -> float:
-    """Return an instant."""
-    try:
-        found = datetime.fromisoformat(text)
-        if found.tzinfo is not None:
-            return found.timestamp()
-    except (ValueError, OverflowError):
-        pass
-    return fail(f'"{text}" is no moment', "write 2026-11-20T19:30:00+01:00, with its zone", code=2)
 
 
 def read_methods(methods: Sequence[str]) -> list[str]:

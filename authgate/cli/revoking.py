@@ -4,7 +4,6 @@ import json
 import re
 import time
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import click
 
 from authgate.cli.configuration import config_option, load_or_exit
 from authgate.cli.output import complain, fail
-from authgate.cli.stored import ask_store, moment, print_table
+from authgate.cli.stored import ask_store, moment, print_table, read_moment
 from authgate.config import Settings
 from authgate.config.sources import IssuerSettings
 from authgate.credentials.claims import is_name_elsewhere
@@ -67,7 +66,7 @@ def revoke(
         revocation = Revocation(source, name=_name(subject, source), before=now + issuer.leeway)
     else:
         revocation = Revocation(source, before=_before(issued_before or "", now))
-    expires = _expires(revocation, issuer, now) if until is None else _moment(until, now)
+    expires = _expires(revocation, issuer, now) if until is None else read_moment(until)
     if expires <= now:
         hint = f"max_age of {source} is {issuer.max_age:.0f} s" if until is None and issuer.max_age else ""
         fail("nothing to revoke: all of them have ended by themselves", hint)
@@ -132,22 +131,10 @@ def _name(subject: str, source: str) -> str:
 
 
 def _before(text: str, now: float) -> float:
-    before = now if text == "now" else _moment(text, now)
+    before = now if text == "now" else read_moment(text, ", or now")
     if before > now:
         fail(f'"{text}" is in the future', "what will be issued cannot be revoked", code=2)
     return before
-
-
-def _moment(text: str, now: float) -> float:
-    if text == "now":
-        return now
-    try:
-        found = datetime.fromisoformat(text)
-        if found.tzinfo is not None:
-            return found.timestamp()
-    except (ValueError, OverflowError):
-        pass
-    return fail(f'"{text}" is no moment', "write 2026-11-20T19:30:00+01:00, with its zone, or now", code=2)
 
 
 def _expires(revocation: Revocation, issuer: IssuerSettings, now: float) -> float:

@@ -64,3 +64,18 @@ def moment(seconds: float | None) -> str:
         return "" if seconds is None else datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
         return ""
+
+
+def read_moment(text: str, more: str = "") -> float:
+    """Return an instant that was given on the command line; exit when it is none.
+
+    Args:
+        more: what may be written besides, for the hint.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is not None:
+            return found.timestamp()
+    except (ValueError, OverflowError):
+        pass
+    return fail(f'"{text}" is no moment', f"write 2026-11-20T19:30:00+01:00, with its zone{more}", code=2)

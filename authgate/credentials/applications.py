@@ -20,8 +20,8 @@ from authgate.credentials.remembered import RememberedIdentities
 from authgate.credentials.session_data import SessionData
 from authgate.credentials.signed_cookie import Opener, OpenerFactory
 from authgate.credentials.site_sessions import BUSY, Answer, SiteSessions
-from authgate.credentials.watched import Watched
-from authgate.errors import ConfigError, CredentialError, Problem
+from authgate.credentials.watched import Watched, load_all
+from authgate.errors import CredentialError, Problem
 from authgate.handlers.loading import Wanted
 from authgate.model import NOBODY, CredentialKind, Identity, Subject
 from authgate.stores import Clock
@@ -83,17 +83,11 @@ class ApplicationCookie:
         Raises:
             ConfigError: one of them is wrong.
         """
-        problems: list[Problem] = []
+        problems = []
         if len(self._secrets) > MAX_SECRETS:
             hint = "those that were replaced long ago sign nothing that counts"
             problems.append(Problem(f"{self._settings.place}.secrets", f"more than {MAX_SECRETS}", hint))
-        for secret in self._secrets:
-            try:
-                secret.load()
-            except ConfigError as error:
-                problems.extend(error.problems)
-        if problems:
-            raise ConfigError(problems)
+        load_all(self._secrets, problems)
         self._rebuild()
 
     def poll(self, now: float) -> None:

@@ -7,8 +7,7 @@ from itertools import chain, islice
 from authgate.config.sources import IssuerSettings, KeySource
 from authgate.credentials.jwks import RemoteKeys
 from authgate.credentials.keyring import parse_source
-from authgate.credentials.watched import Watched
-from authgate.errors import ConfigError, Problem
+from authgate.credentials.watched import Watched, load_all
 from authgate.keys import COOKIE, Key, parse_key_set
 from authgate.stores import Clock
 
@@ -35,14 +34,7 @@ class Issuer:
         Raises:
             ConfigError: one of them is wrong.
         """
-        problems: list[Problem] = []
-        for file in self._files:
-            try:
-                file.load()
-            except ConfigError as error:
-                problems.extend(error.problems)
-        if problems:
-            raise ConfigError(problems)
+        load_all(self._files)
         self._rebuild()
 
     def poll(self, now: float) -> None:

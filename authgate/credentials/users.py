@@ -11,8 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from authgate.credentials.htpasswd import parse_groups, parse_htpasswd
-from authgate.credentials.watched import Watched
-from authgate.errors import ConfigError, Problem
+from authgate.credentials.watched import Watched, load_all
 from authgate.model import CredentialKind, Identity, Subject
 
 
@@ -72,14 +71,7 @@ class LocalUsers:
         Raises:
             ConfigError: with the problems of both.
         """
-        problems: list[Problem] = []
-        for watched in (self._htpasswd, self._groups):
-            try:
-                watched.load()
-            except ConfigError as error:
-                problems.extend(error.problems)
-        if problems:
-            raise ConfigError(problems)
+        load_all((self._htpasswd, self._groups))
         self._rebuild()
 
     def poll(self, now: float) -> None:

@@ -7,10 +7,10 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from authgate.errors import ConfigError, Problem
 
@@ -120,6 +120,32 @@ class Watched(Generic[_Parsed]):
         for line in message.split("\n"):
             _log.error("%s", line)
         _log.error("%s: refused; what was read before stays in force", path)
+
+
+class Loaded(Protocol):
+    """What is read from a file, whatever is made of it."""
+
+    def load(self) -> None:
+        """Read it; raises ConfigError."""
+
+
+def load_all(files: Iterable[Loaded], problems: Iterable[Problem] = ()) -> None:
+    """Read files now.
+
+    Args:
+        problems: what is wrong besides.
+
+    Raises:
+        ConfigError: with the problems of all of them.
+    """
+    problems = list(problems)
+    for file in files:
+        try:
+            file.load()
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigError(problems)
 
 
 def _look(path: Path) -> _Signature | None:
