@@ -51,11 +51,17 @@ class Door(NamedTuple):
 
     def reload(self) -> None:
         """Let nginx read its configuration again, and wait until a new worker has taken over."""
-        before = servers.children(self.running.nginx.process.pid)
-        self.running.nginx.process.send_signal(signal.SIGHUP)
-        servers.eventually(
-            lambda: not set(before) & set(servers.children(self.running.nginx.process.pid)), "nginx reloads"
-        )
+        nginx = self.running.nginx.process
+        # It listens before it has workers: without one to wait for, the reload would seem to be over at once.
+        servers.eventually(lambda: servers.children(nginx.pid), "nginx has a worker", self.running.nginx)
+        before = set(servers.children(nginx.pid))
+        nginx.send_signal(signal.SIGHUP)
+
+        def has_others() -> bool:
+            now = set(servers.children(nginx.pid))
+            return bool(now) and not before & now
+
+        servers.eventually(has_others, "nginx reloads", self.running.nginx)
 
 
 def other_site(house: House) -> str:
